@@ -1,0 +1,400 @@
+"""The ONE guarded decoder: any WAV, FLAC, Ogg Vorbis/Opus or MP3 to 16 kHz mono float32, or an error that
+says why not.
+
+What comes back is the sound that is in the file, all of it: nothing is padded, patched, cut or replaced by
+silence. Everything is decoded in blocks, so that a header with absurd claims cannot make the process allocate
+for them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from speechre.containers import MAX_CHANNELS, Container, inspect_container
+from speechre.errors import AudioError, UsageError
+
+try:
+    import soundfile
+    import soxr
+except (ImportError, OSError) as error:  # OSError: the package is there, the libsndfile library is not
+    raise AudioError(
+        f'cannot decode audio: {error}; install the libraries with "pip install soundfile soxr" '
+        f'(where that brings no libsndfile: "apt install libsndfile1")'
+    ) from error
+
+SAMPLE_RATE_HZ = 16000
+MIN_RATE_HZ = 1000
+MAX_RATE_HZ = 768_000
+MAX_DURATION_S = 2 * 3600.0
+"""The longest sound that one call returns (461 MB as float32); read longer files in windows."""
+MAX_BYTES = 2 * 1024**3
+WINDOW_SLACK_S = 0.02
+"""How far a window may reach beyond the end of the file: manifests round durations."""
+MAX_PEAK = 100.0
+"""Float samples lie in -1..1 (lossy codecs overshoot a little); a peak above this is a fault of scale."""
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+_PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# What is decoded. ADPCM is left out on purpose: libsndfile 1.2.2 has an open fault there.
+CODECS: dict[str, frozenset[str]] = {
+    "WAV": frozenset(_PCM),
+    "WAVEX": frozenset(_PCM),
+    "FLAC": frozenset({"PCM_S8", "PCM_16", "PCM_24"}),
+    "OGG": frozenset({"VORBIS", "OPUS"}),
+    "MP3": frozenset({"MPEG_LAYER_III"}),
+}
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
+Samples: TypeAlias = npt.NDArray[np.float32]
+_BLOCK_FRAMES = 65536
+
+
+def read_audio(
+    source: AudioSource,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    max_duration_s: float = MAX_DURATION_S,
+    max_bytes: int = MAX_BYTES,
+    name: str | None = None,
+) -> Samples:
+    """Decodes ``source`` (a path, the bytes of a file, or a binary file object) to float32 mono at 16 kHz:
+    (samples,).
+
+    ``start_s`` and ``duration_s`` choose a window in seconds; channels are averaged. ``name`` stands in
+    messages where the source has none. Raises :class:`AudioError` when the file is missing, of an unsupported
+    format or codec, truncated, damaged, empty, larger than ``max_bytes`` or longer than ``max_duration_s``;
+    when it holds NaN or infinite samples; and when the window is not inside it (a window may reach 0.02 s
+    beyond the end: manifests round).
+    """
+    name = name or _name_of(source)
+    _check_window(name, start_s, duration_s)
+    with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
+        rate_hz = int(decoder.samplerate)
+        first, stop = _window_frames(decoder, name, start_s, duration_s)
+        if (stop - first) / rate_hz > max_duration_s:
+            raise AudioError(
+                f"{name}: too long: {(stop - first) / rate_hz:.1f} s; at most {max_duration_s:g} s are read "
+                "at once; "
+                f"read it in windows (start_s, duration_s) or raise max_duration_s"
+            )
+        samples = _resample(_mono_blocks(decoder, name, first, stop), rate_hz)
+    if samples.size == 0:
+        raise AudioError(
+            f"{name}: {stop - first} frames at {rate_hz} Hz are too short for a single sample at 16 kHz"
+        )
+    return samples
+
+
+def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
+    """Samples that are in memory already, as float32 mono at 16 kHz: (samples,).
+
+    ``array`` is (samples,) or (samples, channels); channels are averaged. Integers are scaled by their type's
+    range (int8, uint8, int16, int32), floats must lie in -1..1 (a little overshoot is fine). Raises
+    :class:`AudioError` on any other shape or type, on no samples, NaN, infinite values, floats of integers'
+    scale and an impossible rate.
+    """
+    name = "array"
+    values = np.asarray(array)
+    if values.ndim not in (1, 2) or (values.ndim == 2 and not 1 <= values.shape[1] <= MAX_CHANNELS):
+        hint = (
+            "; transpose it: channels come last"
+            if values.ndim == 2 and values.shape[1] > MAX_CHANNELS
+            else ""
+        )
+        raise AudioError(
+            f"{name}: got shape {values.shape}; expected (samples,) or (samples, channels) with 1 to "
+            f"{MAX_CHANNELS} "
+            f"channels{hint}"
+        )
+    if values.shape[0] == 0:
+        raise AudioError(f"{name}: it holds no samples; expected at least one")
+    _check_rate(rate_hz, name)
+    scaled = _scale(values, name)
+    if scaled.ndim == 1:
+        scaled = scaled[:, np.newaxis]
+    mono = _to_mono(scaled, name, 0, rate_hz)
+    blocks = (mono[i : i + _BLOCK_FRAMES] for i in range(0, len(mono), _BLOCK_FRAMES))
+    samples = _resample(blocks, rate_hz)
+    if samples.size == 0:
+        raise AudioError(
+            f"{name}: {len(mono)} samples at {rate_hz} Hz are too short for a single sample at 16 kHz"
+        )
+    return samples
+
+
+def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> float:
+    """The length of the sound in seconds, without decoding it.
+
+    The header is checked against the file first, so a WAV, Ogg or MP3 file that ends early raises
+    :class:`AudioError` like any other fault of :func:`read_audio`; the end of a FLAC file and NaN samples
+    show only when it is decoded.
+    """
+    name = name or _name_of(source)
+    with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
+        return float(decoder.frames) / float(decoder.samplerate)
+
+
+def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The audio files that ``paths`` name: files as they are, folders with all below them, sorted, each file
+    once.
+
+    In a folder the extension decides (``SUFFIXES``), and hidden files and folders are left out. Raises
+    :class:`UsageError` on a path that does not exist, on a folder without an audio file, and when no path is
+    given.
+    """
+    found: dict[Path, None] = {}
+    is_empty = True
+    for path in map(Path, paths):
+        is_empty = False
+        if path.is_dir():
+            below = sorted(_walk(path))
+            if not below:
+                raise UsageError(f"folder {path} holds no audio file; expected one of {' '.join(SUFFIXES)}")
+            found.update(dict.fromkeys(below))
+        elif path.exists():
+            found.setdefault(path)
+        else:
+            raise UsageError(f"{path}: no such file or folder; check the path")
+    if is_empty:
+        raise UsageError("no audio file given; name at least one file or folder")
+    return list(found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield Path(parent, name)
+
+
+# --- opening ------------------------------------------------------------------------------------------------
+
+
+def _name_of(source: AudioSource) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"<{len(source)} bytes>"
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "<file object>"
+
+
+def _open_source(source: AudioSource, name: str, max_bytes: int) -> BinaryIO:
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(Path(source), name, max_bytes)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+    elif hasattr(source, "read"):
+        content = source.read(max_bytes + 1)
+        if not isinstance(content, bytes):
+            raise AudioError(
+                f'{name}: the file object gives {type(content).__name__}, not bytes; open it with mode "rb"'
+            )
+    else:
+        raise AudioError(
+            f"cannot read audio from {type(source).__name__}; expected a path, bytes or a binary file object"
+        )
+    if len(content) > max_bytes:
+        raise AudioError(
+            f"{name}: too large: more than the limit of {max_bytes} bytes; cut it or raise max_bytes"
+        )
+    return io.BytesIO(content)
+
+
+def _open_path(path: Path, name: str, max_bytes: int) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise AudioError(f"{name}: this is a folder; name an audio file in it")
+        if path.exists() and not path.is_file():
+            raise AudioError(f"{name}: not a regular file; expected an audio file")
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise AudioError(
+                f"{name}: too large: {size} bytes, the limit is {max_bytes}; cut it or raise max_bytes"
+            )
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise AudioError(f"{name}: no such file; check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise AudioError(f"{name}: cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Window:
+    """The part of a file that the container check let through, as the file object that soundfile wants."""
+
+    def __init__(self, file: BinaryIO, container: Container) -> None:
+        self._file = file
+        self._prefix = container.prefix
+        self._start = container.start
+        self._size = len(container.prefix) + container.stop - container.start
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = {0: 0, 1: self._position, 2: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        count = left if count < 0 else min(count, left)
+        out = self._prefix[self._position : self._position + count]
+        if len(out) < count:
+            self._file.seek(self._start + self._position + len(out) - len(self._prefix))
+            out += self._file.read(count - len(out))
+        self._position += len(out)
+        return out
+
+
+def _open_decoder(file: BinaryIO, name: str) -> Any:
+    try:
+        container = inspect_container(file, name)
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error
+    try:
+        decoder = soundfile.SoundFile(_Window(file, container))
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{name}: damaged {container.kind} file: {_reason(error)}; make or copy it again"
+        ) from error
+    try:
+        _check_decoder(decoder, name)
+    except AudioError:
+        decoder.close()
+        raise
+    return decoder
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "error_string", error))
+    return text.removeprefix("Error : ").rstrip(".")
+
+
+def _check_decoder(decoder: Any, name: str) -> None:
+    if decoder.subtype not in CODECS.get(decoder.format, ()):
+        raise AudioError(
+            f"{name}: unsupported codec {decoder.format}/{decoder.subtype}; expected WAV, FLAC, Ogg "
+            "Vorbis/Opus or MP3; "
+            f'convert it with "ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"'
+        )
+    if not 1 <= decoder.channels <= MAX_CHANNELS:
+        raise AudioError(f"{name}: {decoder.channels} channels; expected 1 to {MAX_CHANNELS}")
+    _check_rate(decoder.samplerate, name)
+    if decoder.frames <= 0:
+        raise AudioError(f"{name}: the file holds no sound (0 frames); record or export it again")
+
+
+def _check_rate(rate_hz: int, name: str) -> None:
+    if isinstance(rate_hz, bool) or int(rate_hz) != rate_hz or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(
+            f"{name}: a sampling rate of {rate_hz} Hz; expected a whole number from {MIN_RATE_HZ} to "
+            f"{MAX_RATE_HZ}"
+        )
+
+
+def _check_window(name: str, start_s: float, duration_s: float | None) -> None:
+    if not math.isfinite(start_s) or start_s < 0:
+        raise AudioError(f"{name}: start_s is {start_s}; expected seconds from 0 on")
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise AudioError(
+            f"{name}: duration_s is {duration_s}; expected more than 0 seconds, or none for the whole file"
+        )
+
+
+def _window_frames(decoder: Any, name: str, start_s: float, duration_s: float | None) -> tuple[int, int]:
+    """The window as a half-open span of the file's own frames."""
+    rate_hz, num_frames = int(decoder.samplerate), int(decoder.frames)
+    first = round(start_s * rate_hz)
+    stop = num_frames if duration_s is None else first + max(1, round(duration_s * rate_hz))
+    if first >= num_frames or stop - num_frames > WINDOW_SLACK_S * rate_hz:
+        end = "its end" if duration_s is None else f"{start_s + duration_s:g} s"
+        raise AudioError(
+            f"{name}: the window from {start_s:g} s to {end} is not inside the file, which is "
+            f"{num_frames / rate_hz:.3f} s "
+            f"long; correct start_s and duration_s"
+        )
+    return first, min(stop, num_frames)
+
+
+# --- sound --------------------------------------------------------------------------------------------------
+
+
+def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Samples]:
+    """Decodes frames [first, stop) in blocks of mono samples (frames,)."""
+    position = first
+    try:
+        if first:
+            decoder.seek(first)
+        while position < stop:
+            block = decoder.read(min(_BLOCK_FRAMES, stop - position), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            yield _to_mono(block, name, position, int(decoder.samplerate))
+            position += len(block)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{name}: truncated or damaged after {position / decoder.samplerate:.3f} s: {_reason(error)}; "
+            "copy or download "
+            f"it again"
+        ) from error
+    if position < stop:
+        raise AudioError(
+            f"{name}: truncated: the header promises {stop / decoder.samplerate:.3f} s, but the sound ends "
+            "after "
+            f"{position / decoder.samplerate:.3f} s; copy or download it again"
+        )
+
+
+def _to_mono(block: Samples, name: str, position: int, rate_hz: int) -> Samples:
+    """(frames, channels) -> (frames,), checked."""
+    # A peak is NaN when one sample is, so that a single pass finds all three faults.
+    peak = float(max(block.max(), -block.min()))
+    if not math.isfinite(peak):
+        row = int(np.argmin(np.isfinite(block).all(axis=1)))
+        raise AudioError(
+            f"{name}: a sample that is not a finite number at {(position + row) / rate_hz:.3f} s; export the "
+            "audio again"
+        )
+    if peak > MAX_PEAK:
+        raise AudioError(
+            f"{name}: float samples with a peak of {peak:g}; expected -1 to 1; divide by the range of the "
+            "original integers"
+        )
+    mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _scale(values: npt.NDArray[Any], name: str) -> Samples:
+    if values.dtype in (np.float16, np.float32, np.float64):
+        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite and is refused as such
+            return values.astype(np.float32)
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128.0) / np.float32(128.0)
+    if values.dtype in (np.int8, np.int16, np.int32):
+        scale = float(2 ** (8 * values.dtype.itemsize - 1))
+        return (values / scale).astype(np.float32)
+    raise AudioError(
+        f"{name}: samples of type {values.dtype}; expected float16/32/64, int8, uint8, int16 or int32 "
+        f"(the type sets the scale)"
+    )
+
+
+def _resample(blocks: Iterable[Samples], rate_hz: int) -> Samples:
+    if rate_hz == SAMPLE_RATE_HZ:
+        return np.concatenate(list(blocks))
+    stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    parts = [stream.resample_chunk(block) for block in blocks]
+    parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+    return np.concatenate(parts)

@@ -1,0 +1,242 @@
+"""A run is a typed config: read from a recipe, changed by overrides, stored whole in every checkpoint and report.
+
+Every field is read somewhere; an unknown key is an error, so a typo never trains a different model in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from speechre.errors import ConfigError
+from speechre.orders import ORDERS, select_orders
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which utterances, and how their text is written as a target."""
+
+    train: tuple[str, ...] = ()  # manifests
+    dev: tuple[str, ...] = ()
+    schema: str = "conll04"  # a built-in schema's name or a YAML file
+    text_style: Literal["plain", "annotated"] = "plain"  # plain: treebank spacing and quotes undone, see data/plain_text.py
+    max_duration_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the network is made of and what its decoder reads and writes."""
+
+    backbone: str = "tiny.en"  # a hub id, a local folder, "tiny.en" (from a PyPI wheel) or "random" (tests)
+    prompt_style: Literal["compact", "paper"] = "compact"
+    transcript: bool = True  # write the transcript first, then the triplets
+    relation_prompt: bool = True
+    relation_padding: bool = False  # the paper pads prompts with a token of their own to the batch's longest
+    exact_length: bool = True  # False: pad every clip to 30 s, as Whisper was trained
+    orders: tuple[str, ...] = tuple(ORDERS)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Changes of the training audio; none of it is used in evaluation."""
+
+    pad_s: float = 0.6  # silence of a random length up to this, before and after
+    speed: float = 0.1  # play between 1 - speed and 1 + speed times as fast
+    noise_snr_db: float = 15.0  # the loudest noise; 0 turns noise off
+    time_masks: int = 2
+    time_mask_s: float = 0.4
+    mel_masks: int = 2
+    mel_mask_bins: int = 12
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimizer, the objective and the rhythm of a run."""
+
+    steps: int = 600
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    encoder_learning_rate: float = 5e-5  # lower: what Whisper has learned to hear should not be forgotten
+    head_learning_rate: float = 1e-3  # the relation head starts at random
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    orders_per_utterance: int = 6  # 1: a random order per sample and epoch; 6: all on one encoder pass
+    entity_target: bool = True  # the list of entities as one more target
+    prompt_source: Literal["gold", "predicted", "noisy"] = "noisy"
+    prompt_noise: float = 0.15  # noisy: chance to drop each gold relation and to add each other one
+    loss_on: Literal["answer", "everything"] = "answer"  # everything: prompts and padding too, as the paper's code
+    transcript_weight: float = 0.5
+    relation_weight: float = 1.0
+    precision: Literal["no", "bf16"] = "no"
+    seed: int = 1
+    eval_every: int = 200
+    eval_utterances: int = 48  # of dev during training; the whole of it is scored by "speechre evaluate"
+    save_every: int = 50
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Inference: stored with the model as its defaults, changed per call."""
+
+    orders: tuple[str, ...] = tuple(ORDERS)
+    beams: int = 1
+    max_new_tokens: int = 160
+    max_transcript_tokens: int = 200
+    constrained: bool = True  # the grammar masks what cannot follow
+    relation_threshold: float = 0.5
+    vote: Literal["paper", "weighted"] = "weighted"
+    min_votes: int = 2  # of the paper's vote
+    threshold: float = 0.5  # of the weighted vote's confidence
+    calibration: tuple[float, float] = (1.0, 0.0)  # slope and intercept on the logit of the raw support
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "speechre"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "config") -> Config:
+        """Raises :class:`ConfigError` naming the key on anything that does not fit."""
+        config: Config = _build(cls, data, where)
+        _check(config, where)
+        return config
+
+
+def _build(cls: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: got {data!r}, expected a mapping of {cls.__name__}'s keys")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    values = {}
+    for key, value in data.items():
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, 1)
+            hint = f'; did you mean "{close[0]}"?' if close else f"; expected one of {', '.join(names)}"
+            raise ConfigError(f'{where}: unknown key "{key}"{hint}')
+        values[key] = _coerce(hints[key], value, f"{where}.{key}")
+    return cls(**values)
+
+
+def _coerce(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, where)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where}: got {value!r}, expected one of {', '.join(map(str, args))}")
+        return value
+    if origin is tuple:
+        items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(items, Sequence):
+            raise ConfigError(f"{where}: got {value!r}, expected a list")
+        return tuple(_coerce(args[0], item, where) for item in items)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _coerce(args[0], value, where)
+    return _coerce_scalar(kind, value, where)
+
+
+def _coerce_scalar(kind: type, value: Any, where: str) -> Any:
+    error = ConfigError(f"{where}: got {value!r}, expected {kind.__name__}")
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise error
+    if kind is str:
+        if not isinstance(value, str):
+            raise error
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise error
+    try:
+        number = float(value)
+    except ValueError:
+        raise error from None
+    if kind is int:
+        if number != int(number):
+            raise error
+        return int(number)
+    return number
+
+
+def _check(config: Config, where: str) -> None:
+    """Values that fit their type but make no run."""
+    select_orders(config.model.orders)
+    select_orders(config.decode.orders)
+    train = config.train
+    limits = {
+        "train.steps": train.steps >= 1,
+        "train.batch_size": train.batch_size >= 1,
+        "train.orders_per_utterance": 1 <= train.orders_per_utterance <= len(config.model.orders),
+        "train.warmup_steps": train.warmup_steps >= 0,
+        "train.learning_rate": train.learning_rate > 0,
+        "decode.beams": config.decode.beams >= 1,
+        "decode.threshold": 0.0 <= config.decode.threshold <= 1.0,
+        "decode.relation_threshold": 0.0 <= config.decode.relation_threshold <= 1.0,
+        "data.max_duration_s": 0 < config.data.max_duration_s <= 30.0,
+        "augment.speed": 0 <= config.augment.speed < 0.5,
+    }
+    for name, fits in limits.items():
+        if not fits:
+            section, key = name.split(".")
+            value = getattr(getattr(config, section), key)
+            raise ConfigError(f"{where}: {name} is {value}, which is out of range (see docs/training.md)")
+
+
+def recipe_path(name_or_path: str) -> Path:
+    """A recipe file: a path as it is, else a shipped one by name (``conll04`` or ``recipes/conll04.yaml``).
+
+    Raises :class:`ConfigError` listing the shipped recipes.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    folder = Path(__file__).parent / "recipes"
+    shipped = folder / f"{path.stem}.yaml"
+    if shipped.is_file() and str(path.parent) in (".", "recipes"):
+        return shipped
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+    raise ConfigError(f'no recipe "{name_or_path}": neither a file nor one of the shipped ones ({known})')
+
+
+def load_config(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Config:
+    """A recipe with overrides like ``{"train.steps": "100"}``, checked whole."""
+    import yaml
+
+    path = recipe_path(name_or_path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: got {type(data).__name__}, expected a mapping with data, model, train, ...")
+    for key, value in (overrides or {}).items():
+        _override(data, key, value)
+    return Config.from_dict(data, str(path))
+
+
+def _override(data: dict[str, Any], key: str, value: str) -> None:
+    *parents, leaf = key.split(".")
+    node = data
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--{key}: {parent} is a value, not a section")
+    node[leaf] = value

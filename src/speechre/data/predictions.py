@@ -1,0 +1,114 @@
+"""Predictions to score: one extraction a line, as ``speechre extract`` and any other system that follows
+it write them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from speechre.data.record import Fault, record_id
+from speechre.data.store import PathLike, parse_json, scan_lines
+from speechre.errors import DataError
+from speechre.types import Entity, Triplet
+
+
+def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
+    """The triplets of each utterance id, in the file's sequence.
+
+    A line is an object with ``id`` and ``triplets``; each triplet has ``head`` and ``tail`` (objects with
+    ``text`` and, optionally, ``type``, ``start_s``, ``end_s``) and ``relation``, and may have ``confidence``,
+    ``votes`` and ``orders``. Other keys are another program's and are not looked at. An empty file gives an
+    empty dict: no predictions.
+
+    Raises :class:`DataError`, naming file, line and id, on a malformed line, a duplicate id, and on the error
+    row of a failed utterance, which would otherwise count as "found nothing".
+    """
+    path = Path(path)
+    out: dict[str, list[Triplet]] = {}
+    first_line: dict[str, int] = {}
+    for line, content in scan_lines(path):
+        if isinstance(content, Fault):
+            _fail(path, line, None, content.message)
+        try:
+            record = parse_json(content)
+        except ValueError as error:
+            _fail(path, line, None, f"not JSON: {error}")
+        utterance_id = record_id(record)
+        if utterance_id is None:
+            _fail(path, line, None, 'no "id"; expected an object with "id" and "triplets", one a line')
+        if utterance_id in out:
+            _fail(
+                path,
+                line,
+                utterance_id,
+                f"its id stands on line {first_line[utterance_id]} already; make it unique",
+            )
+        if "triplets" not in record and "error" in record:
+            _fail(
+                path,
+                line,
+                utterance_id,
+                f"the extraction failed ({record['error']!r}); run it again or delete the line",
+            )
+        triplets = record.get("triplets")
+        if not isinstance(triplets, list):
+            _fail(path, line, utterance_id, 'no "triplets"; expected a list, empty where nothing was found')
+        try:
+            out[utterance_id] = [_triplet(triplet) for triplet in triplets]
+        except ValueError as error:
+            _fail(path, line, utterance_id, str(error))
+        first_line[utterance_id] = line
+    return out
+
+
+def _fail(path: Path, line: int, utterance_id: str | None, message: str) -> NoReturn:
+    who = f' (utterance "{utterance_id}")' if utterance_id else ""
+    raise DataError(f"{path}:{line}{who}: {message}")
+
+
+def _triplet(record: object) -> Triplet:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"triplet {record!r}; expected an object with head, relation and tail")
+    relation, orders, votes = record.get("relation"), record.get("orders", []), record.get("votes")
+    if not isinstance(relation, str) or not relation:
+        raise ValueError(f"triplet with the relation {relation!r}; expected a name")
+    if not isinstance(orders, list) or not all(isinstance(order, str) for order in orders):
+        raise ValueError(f"triplet with the orders {orders!r}; expected a list of names")
+    if votes is not None and (isinstance(votes, bool) or not isinstance(votes, int) or votes < 0):
+        raise ValueError(f"triplet with {votes!r} votes; expected a whole number")
+    confidence = _number(record, "confidence")
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise ValueError(f"triplet with the confidence {confidence!r}; expected 0 to 1")
+    return Triplet(
+        _entity(record.get("head"), "head"),
+        relation,
+        _entity(record.get("tail"), "tail"),
+        confidence,
+        votes,
+        tuple(orders),
+    )
+
+
+def _entity(record: object, role: str) -> Entity:
+    if not isinstance(record, Mapping) or not isinstance(record.get("text"), str):
+        raise ValueError(
+            f'triplet with the {role} {record!r}; expected an object with "text" and, optionally, "type"'
+        )
+    kind = record.get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise ValueError(f"triplet whose {role} has the type {kind!r}; expected a name or none")
+    return Entity(
+        record["text"], kind or "", start_s=_number(record, "start_s"), end_s=_number(record, "end_s")
+    )
+
+
+def _number(record: Mapping[str, Any], key: str) -> float | None:
+    value = record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{key} {value!r}; expected a number")
+    return float(value)

@@ -1,0 +1,39 @@
+"""Every error that a user can cause. Each message says what, where, got, expected and what to do.
+
+Commands print the message as one line and exit with the code that the class carries (1: a finding in the data,
+2: a usage fault); programs catch :class:`SpeechreError`.
+"""
+
+from __future__ import annotations
+
+
+class SpeechreError(Exception):
+    """Base of all errors that speechre raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(SpeechreError):
+    """A wrong argument: an unknown order, an unknown format, a path that cannot be written."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A recipe or an override with an unknown key or a value of the wrong kind."""
+
+
+class AudioError(SpeechreError):
+    """An audio file that cannot be decoded into sound; the message names the file and the reason."""
+
+
+class DataError(SpeechreError):
+    """A fault in a manifest, an annotation or a prediction file; the message names file, line and utterance."""
+
+
+class SchemaError(SpeechreError):
+    """A type, a relation or an argument pair that the schema does not know."""
+
+
+class CheckpointError(SpeechreError):
+    """A model folder that is missing, partial, corrupt or made for something else."""

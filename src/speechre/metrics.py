@@ -1,0 +1,272 @@
+"""Scores: three protocols, one rule for text, and as many items counted out as were counted in.
+
+``strict`` and ``boundary`` are the project's own protocols. ``paper`` computes what the evaluator released
+with RPG-MoGe (arXiv 2509.08438) computes when it is fed every item; it is there for comparison with published
+figures only. docs/scoring.md works the rules through on examples that the tests execute.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
+
+from speechre.errors import DataError, UsageError
+from speechre.types import Triplet
+
+Protocol = Literal["strict", "boundary", "paper"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+"""strict boundary paper"""
+
+TripletsById = Mapping[str, Sequence[Triplet]]
+"""Triplets by utterance id; an utterance without triplets has an empty sequence, never a missing id."""
+
+_NUM_IDS_SHOWN = 5
+_DROP_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize_text(text: str) -> str:
+    """The one rule by which two entity texts are the same.
+
+    Unicode NFKC, lower case, every character of Unicode category P* or of ASCII punctuation
+    (``string.punctuation``) removed, white space collapsed and stripped.
+
+    >>> normalize_text("  O'Brien,  Calif . ")
+    'obrien calif'
+    """
+    folded = unicodedata.normalize("NFKC", text).lower()
+    kept = (c for c in folded if not (c in string.punctuation or unicodedata.category(c).startswith("P")))
+    return " ".join("".join(kept).split())
+
+
+def normalize_text_as_released(text: str) -> str:
+    """The rule of the ``paper`` protocol: lower case and ASCII punctuation removed, nothing else.
+
+    White space is neither collapsed nor stripped ("calif ." becomes "calif "), and typographic quotes stay,
+    because the released evaluator leaves both as they are.
+
+    >>> normalize_text_as_released("Calif . ")
+    'calif  '
+    """
+    return text.lower().translate(_DROP_ASCII_PUNCTUATION)
+
+
+def check_protocol(name: str) -> Protocol:
+    """``name`` as a :data:`Protocol`. Raises :class:`UsageError` on any other name."""
+    for protocol in PROTOCOLS:
+        if name == protocol:
+            return protocol
+    raise UsageError(f'unknown scoring protocol "{name}"; expected one of {", ".join(PROTOCOLS)}')
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Hits, predictions and gold items. Counts add up; the three fractions follow, and 0/0 is 0.0."""
+
+    num_hits: int = 0
+    num_predicted: int = 0
+    num_gold: int = 0
+
+    @property
+    def precision(self) -> float:
+        """Hits among the predicted."""
+        return self.num_hits / self.num_predicted if self.num_predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Hits among the gold; under ``paper`` a prediction written twice hits twice, so it can exceed 1."""
+        return self.num_hits / self.num_gold if self.num_gold else 0.0
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall."""
+        # 2PR/(P+R) reduces to this, which has one rounding only and no 0/0 where there are no hits.
+        num_both = self.num_predicted + self.num_gold
+        return 2 * self.num_hits / num_both if num_both else 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.num_hits + other.num_hits,
+            self.num_predicted + other.num_predicted,
+            self.num_gold + other.num_gold,
+        )
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Fractions first, then what they were made of."""
+        return {
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            "num_hits": self.num_hits,
+            "num_predicted": self.num_predicted,
+            "num_gold": self.num_gold,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceCounts:
+    """The counts of one utterance, or of many: they add up, so a bootstrap can resample utterances."""
+
+    triplet: Counts = Counts()
+    entity: Counts = Counts()
+    relation: Counts = Counts()
+
+    def __add__(self, other: UtteranceCounts) -> UtteranceCounts:
+        return UtteranceCounts(
+            self.triplet + other.triplet, self.entity + other.entity, self.relation + other.relation
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """Micro-averaged counts over all utterances under one protocol."""
+
+    protocol: Protocol
+    num_utterances: int
+    triplet: Counts
+    entity: Counts
+    relation: Counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``score --json`` and ``evaluate --json`` print."""
+        return {
+            "protocol": self.protocol,
+            "num_utterances": self.num_utterances,
+            "triplet": self.triplet.to_dict(),
+            "entity": self.entity.to_dict(),
+            "relation": self.relation.to_dict(),
+        }
+
+
+def score(gold: TripletsById, predicted: TripletsById, protocol: str) -> ScoreReport:
+    """Micro precision, recall and F1 of ``predicted`` against ``gold``.
+
+    - triplet: (head text, relation, tail text), under ``strict`` with both entity types.
+    - entity: the entities that take part in triplets, each once an utterance: by text, under ``strict`` by
+      text and type. Gold entities outside every triplet do not count: models write entities in triplets only.
+    - relation: the set of relation types of an utterance; under ``paper`` the list, one item a triplet.
+
+    A text that normalizes to the empty string is kept like any other: a prediction of nothing but punctuation
+    is a prediction, and counts as one.
+
+    Raises :class:`UsageError` on an unknown protocol and :class:`DataError` when the two sides differ in
+    their ids: an utterance without a prediction is a fault upstream, not an utterance to skip.
+    """
+    name = check_protocol(protocol)
+    total = sum(per_utterance(gold, predicted, name).values(), UtteranceCounts())
+    return ScoreReport(name, len(gold), total.triplet, total.entity, total.relation)
+
+
+def per_utterance(gold: TripletsById, predicted: TripletsById, protocol: str) -> dict[str, UtteranceCounts]:
+    """The counts of every utterance, in the sequence of ``gold``; their sum is what :func:`score` reports.
+
+    Raises as :func:`score` does.
+    """
+    count = _RULES[check_protocol(protocol)]
+    check_same_ids(gold, predicted)
+    return {utterance_id: count(triplets, predicted[utterance_id]) for utterance_id, triplets in gold.items()}
+
+
+def per_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> dict[str, Counts]:
+    """The triplet counts of each relation type in gold or predictions, by name; they sum to the total.
+
+    Raises as :func:`score` does.
+    """
+    check_protocol(protocol)
+    check_same_ids(gold, predicted)
+    names = sorted({t.relation for side in (gold, predicted) for triplets in side.values() for t in triplets})
+    return {
+        name: sum(
+            (c.triplet for c in per_utterance(_only(gold, name), _only(predicted, name), protocol).values()),
+            Counts(),
+        )
+        for name in names
+    }
+
+
+def check_same_ids(gold: TripletsById, predicted: TripletsById) -> None:
+    """Raises :class:`DataError`, with the first ids and their number, unless both sides have the same ids."""
+    faults = [
+        f"{len(ids)} of {len(whole)} {text}: {_some(ids)}"
+        for ids, whole, text in (
+            ([i for i in gold if i not in predicted], gold, "gold utterances have no prediction"),
+            ([i for i in predicted if i not in gold], predicted, "predictions have no gold utterance"),
+        )
+        if ids
+    ]
+    if faults:
+        raise DataError(
+            f"gold and predictions do not cover the same utterances: {'; '.join(faults)}. "
+            "Write one prediction for every gold utterance and for no other, empty where nothing was found."
+        )
+
+
+def _some(ids: Sequence[str]) -> str:
+    shown = ", ".join(f'"{i}"' for i in ids[:_NUM_IDS_SHOWN])
+    return f"{shown} and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else shown
+
+
+def _only(side: TripletsById, relation: str) -> dict[str, list[Triplet]]:
+    return {i: [t for t in triplets if t.relation == relation] for i, triplets in side.items()}
+
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def _count_sets(gold: set[_Key], predicted: set[_Key]) -> Counts:
+    return Counts(len(gold & predicted), len(predicted), len(gold))
+
+
+def _count_lists(gold: Sequence[Hashable], predicted: Sequence[Hashable]) -> Counts:
+    """Every predicted item that stands in gold is a hit, its second copy as well: the released way."""
+    known = set(gold)
+    return Counts(sum(item in known for item in predicted), len(predicted), len(gold))
+
+
+def _count_utterance(
+    gold: Sequence[Triplet], predicted: Sequence[Triplet], *, typed: bool
+) -> UtteranceCounts:
+    """The counting rule of ``strict`` (entities with their types) and of ``boundary`` (without)."""
+    gold_items, predicted_items = {_key(t, typed) for t in gold}, {_key(t, typed) for t in predicted}
+    return UtteranceCounts(
+        triplet=_count_sets(gold_items, predicted_items),
+        entity=_count_sets(
+            {entity for head, _, tail in gold_items for entity in (head, tail)},
+            {entity for head, _, tail in predicted_items for entity in (head, tail)},
+        ),
+        relation=_count_sets({r for _, r, _ in gold_items}, {r for _, r, _ in predicted_items}),
+    )
+
+
+def _key(t: Triplet, typed: bool) -> tuple[tuple[str, str], str, tuple[str, str]]:
+    head, tail = ((normalize_text(e.text), e.type if typed else "") for e in (t.head, t.tail))
+    return head, t.relation, tail
+
+
+def _count_utterance_as_released(gold: Sequence[Triplet], predicted: Sequence[Triplet]) -> UtteranceCounts:
+    """The counting rule of ``paper``: lists of triplets and of relations, sets of entity texts."""
+    gold_items, predicted_items = [_as_released(t) for t in gold], [_as_released(t) for t in predicted]
+    return UtteranceCounts(
+        triplet=_count_lists(gold_items, predicted_items),
+        entity=_count_sets(
+            {text for head, _, tail in gold_items for text in (head, tail)},
+            {text for head, _, tail in predicted_items for text in (head, tail)},
+        ),
+        relation=_count_lists([r for _, r, _ in gold_items], [r for _, r, _ in predicted_items]),
+    )
+
+
+def _as_released(t: Triplet) -> tuple[str, str, str]:
+    # The released code puts the relation's name through the same rule as the texts: "Work_For" -> "workfor".
+    head, relation, tail = map(normalize_text_as_released, (t.head.text, t.relation, t.tail.text))
+    return head, relation, tail
+
+
+_RULES: dict[Protocol, Callable[[Sequence[Triplet], Sequence[Triplet]], UtteranceCounts]] = {
+    "strict": partial(_count_utterance, typed=True),
+    "boundary": partial(_count_utterance, typed=False),
+    "paper": _count_utterance_as_released,
+}

@@ -1,0 +1,190 @@
+"""Whisper's encoder and decoder for input of the exact length (openai/whisper; Radford et al. 2022).
+
+Parameter names are those of Hugging Face's ``WhisperModel``, so its weights load as they are. What differs from that class:
+the encoder takes any number of frames up to 30 s and a mask, the decoder takes positions and any attention mask (six orders
+packed behind one prefix), and several decoder rows share one set of cross-attention keys and values.
+
+Shape letters: B utterances, M mel bins, F mel frames, S encoder frames, D width, H attention heads, C width of one
+attention head, T tokens, V vocabulary, N decoder rows (a multiple of B: the rows of one utterance lie together).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechre.model.weights import WhisperConfig
+
+
+class KeyValues(NamedTuple):
+    """Attention keys and values, each (rows, H, length, C)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose queries may come in several rows for one set of keys and values."""
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+
+    def _split(self, x_NTD: Tensor) -> Tensor:
+        rows, length, width = x_NTD.shape
+        return x_NTD.view(rows, length, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+    def project(self, x_NTD: Tensor) -> KeyValues:
+        """Keys and values of ``x_NTD``."""
+        return KeyValues(self._split(self.k_proj(x_NTD)), self._split(self.v_proj(x_NTD)))
+
+    def forward(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
+        """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T, length).
+
+        Where ``memory`` has fewer rows than x, each of its rows serves the next N / B rows of x: these become more queries
+        of one attention instead of copies of the memory.
+        """
+        num_rows, length, width = x_NTD.shape
+        queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, width))
+        attended = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
+        return self.out_proj(attended.transpose(1, 2).reshape(num_rows, length, width))  # type: ignore[no-any-return]
+
+
+class EncoderLayer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(d_model, num_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(d_model)
+        self.fc1 = nn.Linear(d_model, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, d_model)
+        self.final_layer_norm = nn.LayerNorm(d_model)
+
+    def forward(self, hidden_BSD: Tensor, mask: Tensor | None) -> Tensor:
+        normed = self.self_attn_layer_norm(hidden_BSD)
+        hidden_BSD = hidden_BSD + self.self_attn(normed, self.self_attn.project(normed), mask)
+        return hidden_BSD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_BSD))))  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(d_model, num_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(d_model)
+        self.encoder_attn = Attention(d_model, num_heads)
+        self.encoder_attn_layer_norm = nn.LayerNorm(d_model)
+        self.fc1 = nn.Linear(d_model, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, d_model)
+        self.final_layer_norm = nn.LayerNorm(d_model)
+
+    def forward(
+        self,
+        hidden_NTD: Tensor,
+        self_mask: Tensor | None,
+        cross: KeyValues,
+        cross_mask: Tensor | None,
+        past: KeyValues | None,
+    ) -> tuple[Tensor, KeyValues]:
+        """One layer; returns the new hidden states and the self-attention memory with this call's tokens appended."""
+        normed = self.self_attn_layer_norm(hidden_NTD)
+        memory = self.self_attn.project(normed)
+        if past is not None:
+            memory = KeyValues(
+                torch.cat([past.keys, memory.keys], dim=2), torch.cat([past.values, memory.values], dim=2)
+            )
+        hidden_NTD = hidden_NTD + self.self_attn(normed, memory, self_mask)
+        normed = self.encoder_attn_layer_norm(hidden_NTD)
+        hidden_NTD = hidden_NTD + self.encoder_attn(normed, cross, cross_mask)
+        hidden_NTD = hidden_NTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_NTD))))
+        return hidden_NTD, memory
+
+
+class Encoder(nn.Module):
+    """Two convolutions and the transformer over log-mel frames."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(config.num_mel_bins, config.d_model, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(config.d_model, config.d_model, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(config.max_source_positions, config.d_model)
+        self.layers = nn.ModuleList(
+            EncoderLayer(config.d_model, config.encoder_heads, config.encoder_ffn_dim)
+            for _ in range(config.encoder_layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.d_model)
+
+    def forward(self, mel_BMF: Tensor, mask_BS: Tensor | None = None) -> Tensor:
+        """Log-mel frames (B, M, F), F even, zeros behind the end of shorter items, to hidden states (B, S = F / 2, D).
+
+        ``mask_BS`` is True on real frames; None when all are. With even lengths and zeros behind them the convolutions
+        never see a neighbour, so an item's result does not depend on the batch's longest.
+        """
+        hidden = F.gelu(self.conv1(mel_BMF))
+        hidden_BSD = F.gelu(self.conv2(hidden)).transpose(1, 2)
+        num_frames = hidden_BSD.shape[1]
+        if num_frames > self.embed_positions.num_embeddings:
+            raise ValueError(f"{num_frames} encoder frames; the encoder knows {self.embed_positions.num_embeddings}")
+        hidden_BSD = hidden_BSD + self.embed_positions.weight[:num_frames]
+        mask = None if mask_BS is None else mask_BS[:, None, None, :]
+        for layer in self.layers:
+            hidden_BSD = layer(hidden_BSD, mask)
+        return self.layer_norm(hidden_BSD)  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """The text decoder; its token embeddings are also the output projection."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
+        self.embed_positions = nn.Embedding(config.max_target_positions, config.d_model)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config.d_model, config.decoder_heads, config.decoder_ffn_dim)
+            for _ in range(config.decoder_layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.d_model)
+
+    def cross_memory(self, encoded_BSD: Tensor) -> list[KeyValues]:
+        """Cross-attention keys and values of each layer: computed once an utterance, shared by all its rows."""
+        return [layer.encoder_attn.project(encoded_BSD) for layer in self.layers]  # type: ignore[union-attr,operator]
+
+    def forward(
+        self,
+        ids_NT: Tensor,
+        positions_NT: Tensor,
+        self_mask: Tensor | None,
+        cross: list[KeyValues],
+        cross_mask: Tensor | None,
+        past: list[KeyValues] | None = None,
+    ) -> tuple[Tensor, list[KeyValues]]:
+        """Hidden states (N, T, D) and the grown self-attention memories.
+
+        ``self_mask`` broadcasts to (N, H, T, past + T), ``cross_mask`` to (B, H, T * N / B, S); True means may look.
+        """
+        hidden = self.embed_tokens(ids_NT) + self.embed_positions(positions_NT)
+        memories = []
+        for index, layer in enumerate(self.layers):
+            hidden, memory = layer(hidden, self_mask, cross[index], cross_mask, None if past is None else past[index])
+            memories.append(memory)
+        return self.layer_norm(hidden), memories
+
+
+class Whisper(nn.Module):
+    """Encoder and decoder under the names of Hugging Face's ``WhisperModel``."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def logits(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+        """Scores over the vocabulary, or over ``token_ids`` (1-D) only, at a part of the cost."""
+        weight = self.decoder.embed_tokens.weight
+        return F.linear(hidden, weight if token_ids is None else weight[token_ids])

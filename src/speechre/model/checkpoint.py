@@ -1,0 +1,204 @@
+"""A model is a folder: config.json, model.safetensors, tokenizer.json, preprocessor_config.json. No pickle anywhere.
+
+config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial, corrupt
+or mismatched folder is refused before it can answer wrongly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from speechre.config import Config
+from speechre.errors import CheckpointError, SpeechreError
+from speechre.model.network import SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.model.tokenizer import Tokenizer
+from speechre.model.weights import WhisperConfig
+from speechre.schema import Schema
+
+FORMAT = 1
+PRETRAINED_DIR = Path(__file__).parent.parent / "pretrained"
+DEFAULT_MODEL = "speechre-tiny-conll04"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model: everything that inference needs."""
+
+    name: str
+    network: SpeechReNetwork
+    tokenizer: Tokenizer
+    schema: Schema
+    config: Config
+    weights_sha256: str
+
+    @property
+    def model_id(self) -> str:
+        """``name@hash``: which weights answered."""
+        return f"{self.name}@{self.weights_sha256[:6]}"
+
+    def sequencer(self) -> Sequencer:
+        return Sequencer(self.tokenizer, self.schema, self.config.model.prompt_style)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    folder: Path,
+    network: SpeechReNetwork,
+    tokenizer: Tokenizer,
+    schema: Schema,
+    config: Config,
+    dtype: torch.dtype = torch.float32,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write the folder whole or not at all: built beside its place, then moved. ``dtype`` float16 halves the file."""
+    building = folder.with_name(folder.name + ".tmp")
+    if building.exists():
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in network.state_dict().items()
+    }
+    weights_path = building / "model.safetensors"
+    save_file(state, weights_path, metadata={"format": "pt"})
+    tokenizer.save(building / "tokenizer.json")
+    _write_json(
+        building / "config.json",
+        {
+            "model_type": "speechre",
+            "format": FORMAT,
+            "name": config.name,
+            "whisper": network.config.to_dict(),
+            "schema": schema.to_dict(),
+            "run": config.to_dict(),
+            "weights_sha256": file_sha256(weights_path),
+            **(extra or {}),
+        },
+    )
+    preprocessor = {"sampling_rate": 16000, "feature_size": network.config.num_mel_bins, "hop_length": 160, "n_fft": 400}
+    _write_json(building / "preprocessor_config.json", preprocessor)
+    replace_folder(building, folder)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def replace_folder(building: Path, folder: Path) -> None:
+    """Move a finished folder to its place; at every moment either the old or the new one can be found whole."""
+    for path in building.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    old = folder.with_name(folder.name + ".old")
+    if old.exists():
+        shutil.rmtree(old)
+    if folder.exists():
+        folder.rename(old)
+    building.rename(folder)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def model_folder(name_or_path: str) -> Path:
+    """A shipped model's name or a folder's path to the folder.
+
+    Raises :class:`CheckpointError` listing the shipped names.
+    """
+    shipped = PRETRAINED_DIR / name_or_path
+    if os.sep not in name_or_path and shipped.is_dir():
+        return shipped
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    known = ", ".join(sorted(p.name for p in PRETRAINED_DIR.glob("*/") if (p / "config.json").is_file())) or "none"
+    what = "is a file, not a model folder" if path.exists() else "is neither a folder nor a shipped model"
+    raise CheckpointError(f'model "{name_or_path}" {what}; shipped models: {known}')
+
+
+def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
+    """Load a model folder in float32.
+
+    Raises :class:`CheckpointError` when a file is missing, unreadable, from another format or does not fit the others.
+    """
+    folder = model_folder(name_or_path)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: {name} is missing; a model folder is written by speechre train")
+    data = _read_config(folder / "config.json")
+    try:
+        whisper = WhisperConfig.from_dict(data["whisper"])
+        schema = Schema.from_dict(data["schema"])
+        config = Config.from_dict(data["run"], str(folder / "config.json"))
+        sha256, name = str(data["weights_sha256"]), str(data["name"])
+    except (KeyError, TypeError, ValueError, SpeechreError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: not a complete speechre config: {error}") from error
+    if file_sha256(folder / "model.safetensors") != sha256:
+        raise CheckpointError(
+            f"{folder / 'model.safetensors'}: the file is not the one config.json was written for (SHA-256 differs); "
+            "it is incomplete, corrupt or from another model. Copy the folder again"
+        )
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    network = _load_network(folder / "model.safetensors", whisper, len(schema.relation_types))
+    if tokenizer.vocab_size != whisper.vocab_size:
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'}: has {tokenizer.vocab_size} tokens, the model {whisper.vocab_size}"
+        )
+    network.to(device).eval()
+    return Checkpoint(name, network, tokenizer, schema, config, sha256)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("model_type") != "speechre":
+        got = data.get("model_type") if isinstance(data, dict) else type(data).__name__
+        raise CheckpointError(f'{path}: model_type is {got!r}, expected "speechre"; train one with speechre train')
+    if data.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {data.get('format')!r}, this version of speechre reads {FORMAT}")
+    return data
+
+
+def _load_network(path: Path, whisper: WhisperConfig, num_relations: int) -> SpeechReNetwork:
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    with torch.device("meta"):  # no time for a random start that is overwritten at once
+        network = SpeechReNetwork(whisper, num_relations)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in state:
+            raise CheckpointError(f"{path}: tensor {name} is missing")
+        if tuple(state[name].shape) != shape:
+            raise CheckpointError(f"{path}: tensor {name} is {tuple(state[name].shape)}, config.json says {shape}")
+    unknown = sorted(set(state) - set(expected))
+    if unknown:
+        raise CheckpointError(f"{path}: unknown tensor {unknown[0]} (and {len(unknown) - 1} more)")
+    network.load_state_dict(
+        {name: (t.float() if t.is_floating_point() else t) for name, t in state.items()}, assign=True
+    )
+    return network

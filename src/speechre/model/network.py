@@ -1,0 +1,110 @@
+"""The SpeechRE network: a Whisper backbone with the latent relation head on its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from speechre.errors import CheckpointError
+from speechre.model.backbone import KeyValues, Whisper
+from speechre.model.relation_head import RelationHead
+from speechre.model.sequence import RELATIONS
+from speechre.model.tokenizer import Tokenizer
+from speechre.model.weights import WhisperConfig, WhisperWeights
+
+MEL_FRAMES_PER_S = 100
+MAX_MEL_FRAMES = 3000
+"""Whisper's window: 30 s."""
+
+
+class Encoded(NamedTuple):
+    """What the encoder heard: states (B, S, D), each item's number of true frames (B,), and the mask (B, S) or None."""
+
+    states: Tensor
+    num_frames: Tensor
+    mask: Tensor | None
+
+
+class SpeechReNetwork(nn.Module):
+    """``whisper`` and ``relation_head``; the decoding engine and the objectives drive its parts."""
+
+    def __init__(self, config: WhisperConfig, num_relations: int) -> None:
+        super().__init__()
+        self.config = config
+        self.whisper = Whisper(config)
+        self.relation_head = RelationHead(num_relations)
+
+    @property
+    def device(self) -> torch.device:
+        return self.whisper.decoder.embed_tokens.weight.device
+
+    def encode(self, mels: Sequence[Tensor]) -> Encoded:
+        """Log-mels (M, F_i), F_i even and at most 3000, to encoder states; one pass for the batch."""
+        num_frames = torch.tensor([mel.shape[1] // 2 for mel in mels], device=self.device)
+        longest = max(mel.shape[1] for mel in mels)
+        mel_BMF = torch.zeros(len(mels), mels[0].shape[0], longest, device=self.device)
+        for row, mel in zip(mel_BMF, mels, strict=True):
+            row[:, : mel.shape[1]] = mel
+        mask = None
+        if any(mel.shape[1] != longest for mel in mels):
+            mask = torch.arange(longest // 2, device=self.device)[None, :] < num_frames[:, None]
+        mel_BMF = mel_BMF.to(self.whisper.encoder.conv1.weight.dtype)
+        return Encoded(self.whisper.encoder(mel_BMF, mask), num_frames, mask)
+
+    def relation_logits(self, encoded: Encoded) -> Tensor:
+        """(B, R), one logit per relation type."""
+        return self.relation_head(encoded.states, encoded.num_frames)  # type: ignore[no-any-return]
+
+    def cross_memory(self, encoded: Encoded) -> list[KeyValues]:
+        """The decoder's cross-attention keys and values, shared by all rows of an utterance."""
+        return self.whisper.decoder.cross_memory(encoded.states)
+
+
+def from_whisper(weights: WhisperWeights, tokenizer: Tokenizer, new_tokens: Mapping[str, str], num_relations: int) -> SpeechReNetwork:
+    """A network from pretrained Whisper weights; each new token starts as the mean of the embeddings of its words.
+
+    ``tokenizer`` already knows the new tokens. The token that ends a transcript starts as the end-of-text token, which is
+    what plain Whisper writes there. The relation head starts at random.
+    """
+    config = replace(weights.config, vocab_size=tokenizer.vocab_size)
+    network = SpeechReNetwork(config, num_relations)
+    state = dict(weights.state)
+    old = state["decoder.embed_tokens.weight"]
+    embeddings = torch.empty(tokenizer.vocab_size, old.shape[1])
+    embeddings[: old.shape[0]] = old
+    for token, words in new_tokens.items():
+        ids = [tokenizer.eot_id] if token == RELATIONS else tokenizer.encode_text(" " + words)
+        embeddings[tokenizer.token_id(token)] = old[ids].mean(dim=0)
+    state["decoder.embed_tokens.weight"] = embeddings
+    missing, unexpected = network.whisper.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{weights.name}: these weights do not make a Whisper: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}"
+        )
+    return network
+
+
+def random_whisper(tokenizer_json: str, vocab_size: int, seed: int = 0) -> WhisperWeights:
+    """A Whisper of two narrow layers with random weights, for tests and the smoke recipe."""
+    config = WhisperConfig(
+        vocab_size=vocab_size,
+        num_mel_bins=80,
+        d_model=64,
+        encoder_layers=2,
+        encoder_heads=2,
+        decoder_layers=2,
+        decoder_heads=2,
+        encoder_ffn_dim=128,
+        decoder_ffn_dim=128,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = Whisper(config)
+        for parameter in module.parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.05)
+    return WhisperWeights("random", config, dict(module.state_dict()), tokenizer_json)

@@ -1,0 +1,167 @@
+"""From manifests to what a training step reads: augmented log-mels and the parts of the decoder sequence.
+
+All randomness comes from (seed, epoch, utterance id), never from a global state: an epoch can be repeated, a run resumed at
+any step, and no worker process can make every sample of a batch take the same order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.config import AugmentConfig, Config
+from speechre.data.plain_text import plain_utterance
+from speechre.errors import DataError
+from speechre.linearize import canonical
+from speechre.model.log_mel import log_mel
+from speechre.model.sequence import Branch, Sequencer
+from speechre.orders import Order, select_orders
+from speechre.types import Entity, Triplet, Utterance
+
+WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, ready: sound as 16-bit integers (half the memory of floats) and the answers in token ids."""
+
+    id: str
+    samples: NDArray[np.int16]
+    transcript_ids: tuple[int, ...]
+    triplets: tuple[Triplet, ...]
+    entities: tuple[Entity, ...]
+    relations: frozenset[str]
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / SAMPLE_RATE_HZ
+
+
+def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) -> Example:
+    """Read the sound and tokenize the text. Raises :class:`DataError` if there is no sound or it is too long."""
+    if utterance.audio is None:
+        raise DataError(f'utterance "{utterance.id}" has no audio; training needs one for each utterance')
+    audio = utterance.audio
+    samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+    duration_s = len(samples) / SAMPLE_RATE_HZ
+    if duration_s > config.data.max_duration_s:
+        raise DataError(
+            f'utterance "{utterance.id}": {audio.path} lasts {duration_s:.1f} s, the limit is '
+            f"{config.data.max_duration_s:g} s; leave it out or cut it"
+        )
+    if config.data.text_style == "plain":
+        utterance = plain_utterance(utterance)
+    spoken_first = sorted(utterance.entities, key=lambda e: e.start if e.start is not None else len(utterance.text))
+    position = {entity.id: i for i, entity in enumerate(spoken_first)}
+    links = sorted(utterance.relations, key=lambda r: (position[r.head_id], position[r.tail_id]))
+    triplets = canonical(replace(utterance, relations=tuple(links)).triplets)
+    return Example(
+        id=utterance.id,
+        samples=np.clip(np.round(samples * 32767.0), -32768, 32767).astype(np.int16),
+        transcript_ids=tuple(sequencer.text_ids(utterance.text)),
+        triplets=triplets,
+        entities=tuple(spoken_first),
+        relations=frozenset(t.relation for t in triplets),
+    )
+
+
+def sample_rng(seed: int, epoch: int, utterance_id: str) -> random.Random:
+    """The source of all random choices for one sample in one epoch."""
+    return random.Random(f"{seed}/{epoch}/{utterance_id}")
+
+
+def choose_orders(orders: Sequence[Order], count: int, rng: random.Random) -> list[Order]:
+    """``count`` distinct orders in random sequence; all of them when ``count`` is their number."""
+    return rng.sample(list(orders), count)
+
+
+def augment(samples: NDArray[np.float32], config: AugmentConfig, rng: random.Random) -> NDArray[np.float32]:
+    """Speed, noise and silence around the speech; float32 in, float32 out, never over 30 s."""
+    if config.speed:
+        factor = rng.uniform(1 - config.speed, 1 + config.speed)
+        samples = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ").astype(np.float32)
+    if config.pad_s:
+        before, after = (int(rng.uniform(0, config.pad_s) * SAMPLE_RATE_HZ) for _ in range(2))
+        samples = np.pad(samples, (before, after))
+    samples = samples[:WINDOW_SAMPLES]
+    if config.noise_snr_db and rng.random() < 0.5:
+        snr_db = rng.uniform(config.noise_snr_db, config.noise_snr_db + 25)
+        power = float(np.mean(np.square(samples))) + 1e-10
+        noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(samples), dtype=np.float32)
+        samples = samples + noise * np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
+    return samples
+
+
+def mask_mel(mel_MF: Tensor, config: AugmentConfig, rng: random.Random) -> Tensor:
+    """SpecAugment (Park et al. 2019): stretches of time and of pitch become the clip's mean."""
+    mel_MF = mel_MF.clone()
+    mean = mel_MF.mean()
+    num_bins, num_frames = mel_MF.shape
+    for _ in range(config.time_masks):
+        length = int(rng.uniform(0, min(config.time_mask_s * 100, num_frames / 4)))
+        start = rng.randint(0, num_frames - length)
+        mel_MF[:, start : start + length] = mean
+    for _ in range(config.mel_masks):
+        length = rng.randint(0, config.mel_mask_bins)
+        start = rng.randint(0, num_bins - length)
+        mel_MF[start : start + length] = mean
+    return mel_MF
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An example as one training step sees it."""
+
+    example: Example
+    mel: Tensor
+    branches: tuple[Branch, ...]
+    rng: random.Random
+
+
+def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Config, num_mel_bins: int) -> Sample:
+    """Augment the sound and write the targets in this epoch's orders."""
+    rng = sample_rng(config.train.seed, epoch, example.id)
+    orders = choose_orders(select_orders(config.model.orders), config.train.orders_per_utterance, rng)
+    branches = [sequencer.triplet_branch(example.triplets, order) for order in orders]
+    if config.train.entity_target:
+        branches.append(sequencer.entity_branch(example.entities))
+    samples = augment(example.samples.astype(np.float32) / 32767.0, config.augment, rng)
+    if not config.model.exact_length:
+        samples = np.pad(samples, (0, WINDOW_SAMPLES - len(samples)))
+    mel = mask_mel(log_mel(torch.from_numpy(samples), num_mel_bins), config.augment, rng)
+    return Sample(example, mel, tuple(branches), rng)
+
+
+def epoch_batches(examples: Sequence[Example], epoch: int, config: Config) -> list[list[Example]]:
+    """One epoch in batches of neighbours in length: little padding, still random. The last batch may be smaller.
+
+    Shuffled, cut into pools of 16 batches, sorted by length in each pool; then the batches are shuffled.
+    """
+    rng = random.Random(f"{config.train.seed}/{epoch}")
+    shuffled = list(examples)
+    rng.shuffle(shuffled)
+    size = config.train.batch_size
+    batches: list[list[Example]] = []
+    for start in range(0, len(shuffled), size * 16):
+        pool = sorted(shuffled[start : start + size * 16], key=lambda example: len(example.samples))
+        batches += [pool[i : i + size] for i in range(0, len(pool), size)]
+    rng.shuffle(batches)
+    return batches
+
+
+def batches_from(examples: Sequence[Example], step: int, config: Config) -> Iterator[tuple[int, list[Example]]]:
+    """(epoch, batch) for every step from ``step`` on, without end: resuming starts where the run stopped."""
+    per_epoch = len(epoch_batches(examples, 0, config))
+    epoch, skip = divmod(step, per_epoch)
+    while True:
+        for batch in epoch_batches(examples, epoch, config)[skip:]:
+            yield epoch, batch
+        epoch, skip = epoch + 1, 0

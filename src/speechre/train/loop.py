@@ -1,0 +1,240 @@
+"""The training loop: read in one sitting. accelerate brings devices and precision, the rest stands here."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from speechre.config import Config
+from speechre.errors import ConfigError
+from speechre.model.checkpoint import save_checkpoint
+from speechre.model.network import SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.train.examples import Example, Sample, batches_from, make_sample
+from speechre.train.objectives import Loss, compute_loss
+from speechre.train.state import Progress, load_state, save_state
+
+Evaluate = Callable[[SpeechReNetwork], dict[str, float]]
+"""Scores the network on dev; the key "f1" decides which model is the best."""
+
+Report = Callable[[str], None]
+"""Takes one line of progress for people."""
+
+
+def learning_rate_factor(step: int, config: Config) -> float:
+    """Linear warm-up, then linear decay to zero at the last step."""
+    warmup, steps = config.train.warmup_steps, config.train.steps
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (steps - step) / max(1, steps - warmup))
+
+
+def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.AdamW:
+    """AdamW; no decay on vectors (biases, normalization); encoder and relation head have rates of their own."""
+    train = config.train
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        rate = train.learning_rate
+        if name.startswith("relation_head."):
+            rate = train.head_learning_rate
+        elif name.startswith("whisper.encoder."):
+            rate = train.encoder_learning_rate
+        decay = train.weight_decay if parameter.dim() > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ],
+        betas=(0.9, 0.98),
+        eps=1e-8,
+    )
+
+
+def run_training(
+    config: Config,
+    network: SpeechReNetwork,
+    sequencer: Sequencer,
+    examples: Sequence[Example],
+    folder: Path,
+    *,
+    resume: bool = False,
+    evaluate: Evaluate | None = None,
+    report: Report = lambda line: None,
+) -> Path:
+    """Train ``network`` on ``examples`` and return the folder of the final model, ``folder/model``.
+
+    ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard`` and, where ``evaluate``
+    is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last ``train.save_every`` steps are
+    repeated.
+    """
+    from accelerate import Accelerator
+
+    device = config.train.device
+    accelerator = Accelerator(mixed_precision=config.train.precision, cpu=device == "cpu")
+    if accelerator.num_processes > 1:
+        raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
+    network.to(accelerator.device if device in ("auto", "cpu") else device)
+    optimizer = make_optimizer(network, config)
+    progress = Progress(0, {})
+    if resume:
+        progress = load_state(folder / "checkpoint", network, optimizer, config)
+        report(f"resuming after step {progress.step}")
+    log = _MetricsLog(folder, progress.step)
+    batches = batches_from(examples, progress.step, config)
+    best = dict(progress.best)
+    started, first_step = time.monotonic(), progress.step
+    with _Stopper() as stopper, _prefetch(batches, sequencer, config, network.config.num_mel_bins) as samples_of:
+        for step in range(progress.step, config.train.steps):
+            tick = time.monotonic()
+            loss, norm = _train_step(accelerator, network, optimizer, next(samples_of), sequencer, config, step)
+            done = step + 1
+            row = {
+                "step": done,
+                "loss": loss.total.item(),
+                "triplet_loss": loss.triplets.item(),
+                "transcript_loss": loss.transcript.item(),
+                "relation_loss": loss.relations.item(),
+                "gradient_norm": norm,
+                "learning_rate": config.train.learning_rate * learning_rate_factor(step, config),
+                "seconds": time.monotonic() - tick,
+            }
+            is_last = done == config.train.steps
+            if evaluate and (done % config.train.eval_every == 0 or is_last):
+                row |= {f"dev_{k}": v for k, v in _evaluate(network, evaluate).items()}
+                if row["dev_f1"] >= best.get("f1", 0.0):
+                    best = {"f1": row["dev_f1"], "step": done}
+                    save_model(folder / "best", network, sequencer, config)
+            log.write(row)
+            if done % 10 == 0 or is_last:
+                per_step = (time.monotonic() - started) / (done - first_step)
+                report(_progress_line(row, config.train.steps, per_step))
+            if done % config.train.save_every == 0 or is_last or stopper.asked:
+                save_state(folder / "checkpoint", network, optimizer, Progress(done, best), config)
+            if stopper.asked:
+                report(f"stopped after step {done}; continue with --resume")
+                raise KeyboardInterrupt
+    save_model(folder / "model", network, sequencer, config)
+    log.close()
+    return folder / "model"
+
+
+def save_model(folder: Path, network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
+    """The network as a model folder, in float16: half the size, and inference differs by less than its own noise."""
+    save_checkpoint(folder, network, sequencer.tokenizer, sequencer.schema, config, torch.float16)
+
+
+def _train_step(
+    accelerator: Any,
+    network: SpeechReNetwork,
+    optimizer: torch.optim.Optimizer,
+    samples: list[Sample],
+    sequencer: Sequencer,
+    config: Config,
+    step: int,
+) -> tuple[Loss, float]:
+    network.train()
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * learning_rate_factor(step, config)
+    optimizer.zero_grad(set_to_none=True)
+    with accelerator.autocast():
+        loss = compute_loss(network, samples, sequencer, config)
+    if not torch.isfinite(loss.total):
+        ids = ", ".join(sample.example.id for sample in samples)
+        raise FloatingPointError(f"the loss of step {step + 1} is {loss.total.item()} (utterances {ids})")
+    accelerator.backward(loss.total)
+    norm = accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm)
+    optimizer.step()
+    return loss, float(norm)
+
+
+def _evaluate(network: SpeechReNetwork, evaluate: Evaluate) -> dict[str, float]:
+    network.eval()
+    with torch.inference_mode():
+        return evaluate(network)
+
+
+def _progress_line(row: dict[str, Any], steps: int, seconds_per_step: float) -> str:
+    left_s = int((steps - row["step"]) * seconds_per_step)
+    dev = "".join(f"  {k} {v:.3f}" for k, v in row.items() if k.startswith("dev_"))
+    return (
+        f"step {row['step']}/{steps}  loss {row['loss']:.3f}  triplets {row['triplet_loss']:.3f}  transcript "
+        f"{row['transcript_loss']:.3f}  relations {row['relation_loss']:.3f}  {seconds_per_step:.2f} s/step  "
+        f"ETA {left_s // 3600}:{left_s // 60 % 60:02}:{left_s % 60:02}{dev}"
+    )
+
+
+@contextmanager
+def _prefetch(
+    batches: Iterator[tuple[int, list[Example]]], sequencer: Sequencer, config: Config, num_mel_bins: int
+) -> Iterator[Iterator[list[Sample]]]:
+    """Batches of samples, the next one made in a thread while the network learns from this one."""
+
+    def make(epoch: int, batch: list[Example]) -> list[Sample]:
+        return [make_sample(example, epoch, sequencer, config, num_mel_bins) for example in batch]
+
+    def samples(executor: ThreadPoolExecutor) -> Iterator[list[Sample]]:
+        ahead: Future[list[Sample]] = executor.submit(make, *next(batches))
+        while True:
+            following = executor.submit(make, *next(batches))
+            yield ahead.result()
+            ahead = following
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        yield samples(executor)
+
+
+class _MetricsLog:
+    """metrics.jsonl and TensorBoard. A resumed run drops the lines behind the step it resumes from."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if step and path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+        self._file.flush()
+        for key, value in row.items():
+            if key != "step":
+                self._board.add_scalar(key, value, row["step"])
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+class _Stopper:
+    """Turns SIGTERM and Ctrl-C into a wish that the loop grants after the step at hand."""
+
+    def __enter__(self) -> _Stopper:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
+        except ValueError:  # not in the main thread: signals stay with whoever has them
+            pass
+        return self
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""The losses of one step: triplets, transcript and relation types, all on one encoder pass.
+
+Paper (arXiv 2509.08438, section 3.4): cross-entropy of the generation plus binary cross-entropy of the relation head.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechre.config import Config
+from speechre.model.network import SpeechReNetwork
+from speechre.model.sequence import IGNORE, Packed, Sequencer, pack
+from speechre.schema import Schema
+from speechre.train.examples import Sample
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``total`` to minimize and its parts before weighting."""
+
+    total: Tensor
+    triplets: Tensor
+    transcript: Tensor
+    relations: Tensor
+
+
+def prompt_relations(
+    gold: frozenset[str], probabilities: Sequence[float], schema: Schema, config: Config, rng: random.Random
+) -> set[str]:
+    """The relation types that the decoder is told during training.
+
+    gold: the annotated ones; predicted: those that the head gives 0.5 or more; noisy: gold with some dropped and some added,
+    so that at inference a wrong prompt is nothing new.
+    """
+    source = config.train.prompt_source
+    names = schema.relation_types
+    if source == "gold":
+        return set(gold)
+    if source == "predicted":
+        return {name for name, p in zip(names, probabilities, strict=True) if p >= 0.5}
+    noise = config.train.prompt_noise
+    return {name for name in names if (name in gold) != (rng.random() < noise)}
+
+
+def pack_samples(
+    samples: Sequence[Sample], prompts: Sequence[set[str]], sequencer: Sequencer, config: Config
+) -> list[Packed]:
+    """Every sample's decoder sequence."""
+    model = config.model
+    longest = max((len(prompt) for prompt in prompts), default=0)
+    packed = []
+    for sample, prompt in zip(samples, prompts, strict=True):
+        padding = max(longest, 1) - len(prompt) if model.relation_padding else 0
+        prompt_ids = sequencer.relation_prompt_ids(prompt, padding) if model.relation_prompt else []
+        if model.transcript and not model.relation_prompt:
+            prompt_ids = [sequencer.relations_id]  # it also ends the transcript
+        transcript_ids = sample.example.transcript_ids if model.transcript else None
+        everything = config.train.loss_on == "everything"
+        packed.append(pack(sequencer.start_ids(), transcript_ids, prompt_ids, sample.branches, everything))
+    return packed
+
+
+def stack(packed: Sequence[Packed], padding_id: int, padding_target: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """ids, positions, targets, is_transcript (B, T) and the self-attention mask (B, 1, T, T)."""
+    length = max(len(one.ids) for one in packed)
+
+    def rows(values: list[list[int]], padding: int) -> Tensor:
+        return torch.tensor([row + [padding] * (length - len(row)) for row in values])
+
+    ids_BT = rows([one.ids for one in packed], padding_id)
+    positions_BT = rows([one.positions for one in packed], 0)
+    targets_BT = rows([one.targets for one in packed], padding_target)
+    is_transcript_BT = rows([[int(x) for x in one.is_transcript] for one in packed], 0).bool()
+    branch_BT = rows([one.branch for one in packed], -1)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    same = branch_BT[:, :, None] == branch_BT[:, None, :]
+    prefix = branch_BT[:, None, :] == 0
+    return ids_BT, positions_BT, targets_BT, is_transcript_BT, ((same | prefix) & causal)[:, None]
+
+
+def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer: Sequencer, config: Config) -> Loss:
+    """Forward pass of one batch."""
+    device = network.device
+    encoded = network.encode([sample.mel for sample in samples])
+    relation_logits_BR = network.relation_logits(encoded).float()
+    schema = sequencer.schema
+    probabilities = relation_logits_BR.detach().sigmoid().tolist()
+    prompts = [
+        prompt_relations(sample.example.relations, row, schema, config, sample.rng)
+        for sample, row in zip(samples, probabilities, strict=True)
+    ]
+    packed = pack_samples(samples, prompts, sequencer, config)
+    padding_target = sequencer.tokenizer.eot_id if config.train.loss_on == "everything" else IGNORE
+    ids, positions, targets, is_transcript, mask = (
+        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target)
+    )
+    cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+    decoder = network.whisper.decoder
+    hidden, _ = decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
+    wanted = targets != IGNORE  # only these positions pay for the vocabulary
+    losses = F.cross_entropy(network.whisper.logits(hidden[wanted]).float(), targets[wanted], reduction="none")
+    from_transcript = is_transcript[wanted]
+    triplet_loss = _mean(losses[~from_transcript])
+    transcript_loss = _mean(losses[from_transcript])
+    gold_BR = torch.tensor(
+        [[float(name in s.example.relations) for name in schema.relation_types] for s in samples], device=device
+    )
+    relation_loss = F.binary_cross_entropy_with_logits(relation_logits_BR, gold_BR)
+    train = config.train
+    total = triplet_loss + train.transcript_weight * transcript_loss + train.relation_weight * relation_loss
+    return Loss(total, triplet_loss.detach(), transcript_loss.detach(), relation_loss.detach())
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """The mean, zero for none."""
+    return losses.sum() / max(losses.numel(), 1)

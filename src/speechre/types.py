@@ -1,0 +1,135 @@
+"""The one type that flows: an :class:`Utterance` goes in, an :class:`Extraction` comes out.
+
+Both are frozen dataclasses made of :class:`Entity` and :class:`Triplet`. Equality is meaning: two entities are equal when
+text and type are; where an entity was written or said is evidence, not identity, and takes no part in comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A named thing: its text as written and its type without brackets (``Peop``, not ``<Peop>``).
+
+    ``start`` and ``end`` are a half-open span of characters in the utterance's text; ``start_s`` and ``end_s`` are seconds
+    on the recording's own clock. ``None`` means unknown.
+    """
+
+    text: str
+    type: str = ""
+    id: str = field(default="", compare=False)
+    start: int | None = field(default=None, compare=False)
+    end: int | None = field(default=None, compare=False)
+    start_s: float | None = field(default=None, compare=False)
+    end_s: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """(head, relation, tail), and how sure the ensemble is of it.
+
+    ``confidence`` is a probability from 0 to 1, ``votes`` the number of element orders that wrote the triplet, ``orders``
+    their names. All three are ``None``/empty on gold triplets and take no part in comparison.
+    """
+
+    head: Entity
+    relation: str
+    tail: Entity
+    confidence: float | None = field(default=None, compare=False)
+    votes: int | None = field(default=None, compare=False)
+    orders: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A directed link between two entities of one utterance, by their ids."""
+
+    head_id: str
+    tail_id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioRef:
+    """Where an utterance's sound lies: a file and a half-open window in it, in seconds."""
+
+    path: str
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A stretch of speech with its annotation (or without: ``entities`` and ``relations`` may be empty)."""
+
+    id: str
+    audio: AudioRef | None
+    text: str = ""
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    split: str | None = None
+    speaker: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def triplets(self) -> tuple[Triplet, ...]:
+        """The relations with their entities looked up, in the order of annotation; duplicates stay.
+
+        Raises ``KeyError`` on a dangling id; readers check that before an utterance is built.
+        """
+        by_id = {entity.id: entity for entity in self.entities}
+        return tuple(Triplet(by_id[r.head_id], r.type, by_id[r.tail_id]) for r in self.relations)
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was heard in one recording; see docs/architecture.md for the JSON form, one object a line."""
+
+    id: str
+    source: str
+    duration_s: float
+    model: str
+    triplets: tuple[Triplet, ...] = ()
+    transcript: str | None = None
+    relation_probabilities: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: the same from the command line, Python, the service and bulk jobs."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "duration_s": round(self.duration_s, 3),
+            "model": self.model,
+            "transcript": self.transcript,
+            "triplets": [_triplet_to_dict(t) for t in self.triplets],
+            "relation_probabilities": {k: round(v, 4) for k, v in self.relation_probabilities.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def _entity_to_dict(entity: Entity) -> dict[str, Any]:
+    out: dict[str, Any] = {"text": entity.text, "type": entity.type}
+    if entity.start_s is not None:
+        out["start_s"] = round(entity.start_s, 3)
+    if entity.end_s is not None:
+        out["end_s"] = round(entity.end_s, 3)
+    return out
+
+
+def _triplet_to_dict(triplet: Triplet) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "head": _entity_to_dict(triplet.head),
+        "relation": triplet.relation,
+        "tail": _entity_to_dict(triplet.tail),
+    }
+    if triplet.confidence is not None:
+        out["confidence"] = round(triplet.confidence, 4)
+    if triplet.votes is not None:
+        out["votes"] = triplet.votes
+        out["orders"] = list(triplet.orders)
+    return out

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechre.errors import ConfigError, UsageError
+from speechre.metrics import normalize_text
+from speechre.orders import ORDERS
+from speechre.types import Entity, Triplet
+from speechre.vote import (
+    Calibration,
+    Hypothesis,
+    PaperVote,
+    VoteRule,
+    WeightedVote,
+    raw_supports,
+    vote,
+    vote_rule_from_dict,
+)
+
+
+def triplet(head: str, relation: str = "Live_In", tail: str = "Lima", types: str = "Peop Loc") -> Triplet:
+    head_type, tail_type = types.split()
+    return Triplet(Entity(head, head_type), relation, Entity(tail, tail_type))
+
+
+def greedy(**orders: list[Triplet]) -> dict[str, list[Hypothesis]]:
+    return {name: [Hypothesis(tuple(written), -1.0)] for name, written in orders.items()}
+
+
+ANNA, BERT, CARLA = triplet("Anna"), triplet("Bert"), triplet("Carla")
+
+# Few names, so that orders often agree, in part or but for spelling.
+texts = st.sampled_from(["Anna", "anna", "Anna.", " Anna", "Lima", "LIMA", "", "!"])
+entities = st.builds(Entity, texts, st.sampled_from(["Peop", "Loc"]))
+triplets = st.builds(Triplet, entities, st.sampled_from(["Live_In", "Kill"]), entities)
+scores = st.floats(-50, 0) | st.just(-math.inf)
+beams = st.lists(st.builds(Hypothesis, st.lists(triplets, max_size=3).map(tuple), scores), max_size=3)
+ballots = st.dictionaries(st.sampled_from(list(ORDERS)), beams, min_size=1)
+calibrations = st.just(Calibration()) | st.builds(Calibration, st.floats(0, 20), st.floats(-10, 10))
+rules = st.builds(PaperVote, st.integers(1, 6)) | st.builds(WeightedVote, st.floats(0, 1), calibrations)
+
+
+def evidence(result: tuple[Triplet, ...]) -> list[tuple[object, ...]]:
+    """What Triplet's == leaves out as well."""
+    return [(t, t.confidence, t.votes, t.orders) for t in result]
+
+
+# -- the paper's rule
+
+
+def test_paper_vote_keeps_what_two_orders_wrote() -> None:
+    result = vote(greedy(hrt=[ANNA, BERT], trh=[CARLA], htr=[BERT, CARLA], rth=[BERT]), PaperVote())
+    assert result == (BERT, CARLA)
+    assert [(t.votes, t.orders, t.confidence) for t in result] == [
+        (3, ("hrt", "htr", "rth"), 0.75),
+        (2, ("htr", "trh"), 0.5),
+    ]
+
+
+@pytest.mark.parametrize("other", [triplet("anna"), triplet("Anna."), triplet("Anna", types="Org Loc")])
+def test_paper_vote_wants_identical_strings_types_included(other: Triplet) -> None:
+    assert vote(greedy(hrt=[ANNA], htr=[other]), PaperVote()) == ()
+
+
+def test_paper_vote_ignores_outer_white_space() -> None:
+    assert vote(greedy(hrt=[triplet(" Anna ")], htr=[ANNA]), PaperVote()) == (ANNA,)
+
+
+def test_paper_vote_counts_an_order_once() -> None:
+    assert vote(greedy(hrt=[ANNA, ANNA], htr=[]), PaperVote()) == ()
+
+
+def test_paper_vote_listens_to_the_best_hypothesis_only() -> None:
+    beams = {"hrt": [Hypothesis((ANNA,), -1), Hypothesis((BERT,), -2)], "htr": [Hypothesis((BERT,), -1)]}
+    assert vote(beams, PaperVote()) == ()
+
+
+def test_one_order_alone_keeps_what_it_wrote_as_in_the_released_code() -> None:
+    assert vote(greedy(hrt=[ANNA, BERT]), PaperVote(min_votes=2)) == (ANNA, BERT)
+    # Two of three votes: 2 >= 4 / 2. Half a quorum, not none.
+    assert vote(greedy(hrt=[ANNA], htr=[ANNA], rht=[BERT]), PaperVote(min_votes=4)) == (ANNA,)
+
+
+# -- the weighted rule
+
+
+def test_with_one_hypothesis_an_order_support_is_votes_over_orders() -> None:
+    result = vote(greedy(hrt=[ANNA], htr=[ANNA, BERT], rht=[CARLA, ANNA]), WeightedVote(threshold=2 / 3))
+    assert evidence(result) == [(ANNA, 1.0, 3, ("hrt", "htr", "rht"))]
+    result = vote(greedy(hrt=[ANNA], htr=[ANNA, BERT], rht=[CARLA, ANNA]), WeightedVote(threshold=1 / 3))
+    assert evidence(result)[1:] == [(BERT, 1 / 3, 1, ("htr",)), (CARLA, 1 / 3, 1, ("rht",))]
+
+
+def test_beams_share_the_belief_of_their_order() -> None:
+    beams = {
+        "hrt": [Hypothesis((ANNA,), math.log(0.3)), Hypothesis((ANNA, BERT), math.log(0.1))],
+        "htr": [Hypothesis((), math.log(0.2)), Hypothesis((BERT,), math.log(0.2))],
+    }
+    anna, bert = vote(beams, WeightedVote(threshold=0.0))
+    assert (anna, bert) == (ANNA, BERT)
+    assert anna.confidence == pytest.approx((0.75 + 0.25 + 0) / 2)
+    assert bert.confidence == pytest.approx((0.25 + 0.5) / 2)
+    assert (anna.votes, anna.orders) == (1, ("hrt",))
+    assert (bert.votes, bert.orders) == (0, ())  # written, but in no order's best hypothesis
+
+
+def test_spellings_that_normalize_alike_are_one_triplet_in_the_majoritys_form() -> None:
+    (result,) = vote(
+        greedy(
+            hrt=[triplet("O'Brien")],
+            htr=[triplet("O’BRIEN", types="Org Loc")],
+            rht=[triplet("O'Brien", types="Org Loc")],
+        ),
+        WeightedVote(),
+    )
+    assert result == triplet("O'Brien", types="Org Loc")
+    assert result.votes == 3
+
+
+def test_a_tie_of_spellings_goes_to_the_better_score_then_to_the_first_written() -> None:
+    better = {"hrt": [Hypothesis((triplet("ANNA"),), -2.0)], "htr": [Hypothesis((ANNA,), -1.0)]}
+    assert vote(better, WeightedVote()) == (ANNA,)
+    first = {"htr": [Hypothesis((ANNA,), -1.0)], "hrt": [Hypothesis((triplet("ANNA"),), -1.0)]}
+    assert vote(first, WeightedVote()) == (triplet("ANNA"),)  # hrt comes first in ORDERS
+
+
+def test_the_merged_triplet_keeps_where_the_entity_was_found() -> None:
+    found = Triplet(Entity("Anna", "Peop", start=3, end=7), "Live_In", Entity("Lima", "Loc"))
+    (result,) = vote(greedy(hrt=[triplet("ANNA")], htr=[found], rht=[found]), WeightedVote())
+    assert (result.head.start, result.head.end) == (3, 7)
+
+
+def test_equal_confidences_stay_in_the_sequence_they_were_written() -> None:
+    assert vote(greedy(htr=[CARLA], hrt=[BERT, ANNA]), WeightedVote(0.5)) == (BERT, ANNA, CARLA)
+
+
+def test_an_order_that_found_nothing_still_counts() -> None:
+    beams = {**greedy(hrt=[ANNA], htr=[]), "rht": []}
+    (result,) = vote(beams, WeightedVote(0.0))
+    assert result.confidence == pytest.approx(1 / 3)
+
+
+def test_calibration_maps_support_before_the_threshold() -> None:
+    halves = greedy(hrt=[ANNA], htr=[ANNA, BERT])
+    curve = Calibration(slope=0.5, intercept=-2.0)
+    both = vote(halves, WeightedVote(0.1, curve))
+    assert both == (ANNA, BERT)
+    # Odds of 49 to 1 (support 1 is held at 0.98) and 1 to 1: the curve takes their roots, divided by e^2.
+    assert [t.confidence for t in both] == pytest.approx([7 / (7 + math.exp(2)), 1 / (1 + math.exp(2))])
+    assert vote(halves, WeightedVote(0.3, curve)) == (ANNA,)
+
+
+@given(st.floats(0, 1))
+def test_by_default_confidence_is_the_support_itself(support: float) -> None:
+    assert Calibration()(support) == support
+
+
+@given(calibrations, st.floats(0, 1), st.floats(0, 1))
+def test_more_support_is_never_less_confidence(curve: Calibration, one: float, other: float) -> None:
+    assert curve(min(one, other)) <= curve(max(one, other))
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_log_probability_is_an_error(score: float) -> None:
+    with pytest.raises(
+        UsageError, match=r'order "htr", hypothesis 1: score (nan|inf) is not a log-probability'
+    ):
+        vote({"hrt": [], "htr": [Hypothesis((), -1.0), Hypothesis((ANNA,), score)]}, PaperVote())
+
+
+@pytest.mark.parametrize("names", [["xyz"], []])
+def test_orders_must_be_known_and_some(names: list[str]) -> None:
+    with pytest.raises(UsageError, match="expected one or more of hrt"):
+        vote(greedy(**{name: [ANNA] for name in names}), PaperVote())
+
+
+# -- properties
+
+
+@given(ballots, rules, st.randoms(use_true_random=False))
+def test_the_sequence_of_the_mapping_never_matters(
+    beams: dict[str, list[Hypothesis]], rule: VoteRule, rng: random.Random
+) -> None:
+    shuffled = {name: beams[name] for name in rng.sample(list(beams), len(beams))}
+    assert evidence(vote(shuffled, rule)) == evidence(vote(beams, rule))
+
+
+@given(ballots, rules)
+def test_every_answer_is_sound(beams: dict[str, list[Hypothesis]], rule: VoteRule) -> None:
+    result = vote(beams, rule)
+    confidences = [t.confidence for t in result]
+    assert all(c is not None and 0 <= c <= 1 for c in confidences)
+    assert confidences == sorted(confidences, key=lambda c: -(c or 0))
+    for t in result:
+        assert t.votes == len(t.orders)
+        assert t.orders == tuple(name for name in ORDERS if name in t.orders)
+        assert set(t.orders) <= set(beams)
+    if isinstance(rule, WeightedVote):
+        keys = [(normalize_text(t.head.text), t.relation, normalize_text(t.tail.text)) for t in result]
+        assert len(set(keys)) == len(keys)
+
+
+@given(ballots)
+def test_writing_a_triplet_twice_changes_nothing(beams: dict[str, list[Hypothesis]]) -> None:
+    doubled = {
+        n: [Hypothesis(h.triplets * 2, h.score) for h in hypotheses] for n, hypotheses in beams.items()
+    }
+    for rule in (PaperVote(2), WeightedVote(0.3)):
+        assert evidence(vote(doubled, rule)) == evidence(vote(beams, rule))
+
+
+@given(ballots, st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_threshold_keeps_a_part_of_what_a_lower_one_keeps(
+    beams: dict[str, list[Hypothesis]], one: float, other: float
+) -> None:
+    lower, higher = sorted((one, other))
+    kept = vote(beams, WeightedVote(lower))
+    assert evidence(kept)[: len(vote(beams, WeightedVote(higher)))] == evidence(
+        vote(beams, WeightedVote(higher))
+    )
+
+
+@given(ballots)
+def test_supports_cover_every_triplet_of_every_beam(beams: dict[str, list[Hypothesis]]) -> None:
+    written = {
+        (normalize_text(t.head.text), t.relation, normalize_text(t.tail.text))
+        for hypotheses in beams.values()
+        for h in hypotheses
+        for t in h.triplets
+    }
+    assert len(raw_supports(beams)) == len(written)
+
+
+@given(ballots)
+def test_greedy_support_is_votes_over_orders(beams: dict[str, list[Hypothesis]]) -> None:
+    single = {name: hypotheses[:1] for name, hypotheses in beams.items()}
+    for t in raw_supports(single):
+        assert t.confidence == pytest.approx((t.votes or 0) / len(beams))
+
+
+# -- calibration
+
+
+def test_fit_finds_the_curve_that_made_the_data() -> None:
+    rng = random.Random(7)
+    truth = Calibration(1.5, -1.0)
+    supports = [rng.random() for _ in range(20_000)]
+    fitted = Calibration.fit(supports, [rng.random() < truth(s) for s in supports])
+    assert fitted.slope == pytest.approx(truth.slope, rel=0.05)
+    assert fitted.intercept == pytest.approx(truth.intercept, rel=0.05)
+
+
+def test_fitted_probabilities_add_up_to_the_hits() -> None:
+    supports = [1 / 6, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0, 1.0]
+    is_right = [False, False, True, False, True, True, True, True]
+    fitted = Calibration.fit(supports, is_right)
+    # The condition of the optimum, with Platt's smoothed targets in place of 0 and 1: 5 hits and 3 misses.
+    assert sum(map(fitted, supports)) == pytest.approx(5 * 6 / 7 + 3 * 1 / 5, abs=1e-4)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([i / 6 for i in range(7)]) | st.floats(0, 1), st.booleans()), min_size=1
+    )
+)
+def test_fit_is_finite_and_never_falls(data: list[tuple[float, bool]]) -> None:
+    fitted = Calibration.fit([s for s, _ in data], [right for _, right in data])
+    assert fitted.slope >= 0
+    assert math.isfinite(fitted.slope)
+    assert 0 < fitted(0.0) <= fitted(0.5) <= fitted(1.0) < 1
+
+
+@pytest.mark.parametrize("is_right", [[True] * 8, [False] * 8, [False] * 4 + [True] * 4])
+def test_separable_data_get_a_finite_curve(is_right: list[bool]) -> None:
+    fitted = Calibration.fit([0.1] * 4 + [0.9] * 4, is_right)
+    assert 0.05 < fitted(0.1) <= fitted(0.9) < 0.95
+
+
+def test_where_support_misleads_the_curve_is_flat() -> None:
+    fitted = Calibration.fit([0.1] * 10 + [0.9] * 10, [True] * 10 + [False] * 10)
+    assert fitted.slope == 0
+    assert fitted(0.3) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("supports", "is_right"), [([], []), ([0.5], []), ([1.5], [True]), ([math.nan], [True])]
+)
+def test_fit_refuses_what_it_cannot_use(supports: list[float], is_right: list[bool]) -> None:
+    with pytest.raises(UsageError):
+        Calibration.fit(supports, is_right)
+
+
+def test_calibration_does_not_overflow() -> None:
+    assert Calibration(1e6, -1e3)(0.9) == 1.0
+    assert Calibration(1e6, -1e8)(1.0) == 0.0
+
+
+# -- storage
+
+
+@pytest.mark.parametrize("rule", [PaperVote(3), WeightedVote(0.4), WeightedVote(0.4, Calibration(2.0, -1.0))])
+def test_rules_survive_a_checkpoint(rule: VoteRule) -> None:
+    assert vote_rule_from_dict(rule.to_dict()) == rule
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"rule": "any"},
+        {"rule": "paper"},
+        {"rule": "paper", "min_votes": 0},
+        {"rule": "paper", "min_votes": True},
+        {"rule": "paper", "min_votes": 2, "extra": 1},
+        {"rule": "weighted", "threshold": 1.2, "calibration": {"slope": 1.0, "intercept": 0.0}},
+        {"rule": "weighted", "threshold": "0.5", "calibration": {"slope": 1.0, "intercept": 0.0}},
+        {"rule": "weighted", "threshold": 0.5, "calibration": None},
+        {"rule": "weighted", "threshold": 0.5},
+        {"rule": "weighted", "threshold": 0.5, "calibration": {"slope": 1.0}},
+        {"rule": "weighted", "threshold": 0.5, "calibration": {"slope": math.nan, "intercept": 0.0}},
+    ],
+)
+def test_a_malformed_rule_is_a_config_error(data: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        vote_rule_from_dict(data)
