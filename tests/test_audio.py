@@ -162,7 +162,7 @@ def test_paths_that_hold_no_audio(tmp_path: Path) -> None:
         ("nul\0.wav", "cannot be opened"),
     ]:
         for function in (read_audio, audio_duration_s):
-            with pytest.raises(AudioError, match="[a-z]") as caught:
+            with pytest.raises(AudioError, match=r"no|not|folder|empty|opened") as caught:
                 function(tmp_path / name)
             assert str(tmp_path) in str(caught.value)
             assert reason in str(caught.value)
@@ -428,12 +428,17 @@ def test_arrays_of_two_dimensions_are_samples_by_channels() -> None:
         (np.array([20000.0]), 16000, "peak of 20000"),
         (np.zeros(5), 0, "rate of 0 Hz"),
         (np.zeros(5), 16000.5, "rate of 16000.5 Hz"),
+        (np.zeros(5), float("nan"), "rate of nan Hz"),
         (np.zeros(1), 48000, "too short"),
     ],
 )
 def test_arrays_that_are_no_sound(array: np.ndarray, rate_hz: int, reason: str) -> None:
     with pytest.raises(AudioError, match=reason):
         from_array(array, rate_hz)
+
+
+def test_arrays_of_the_other_byte_order() -> None:
+    np.testing.assert_array_equal(from_array(np.array([16384], dtype=">i2"), 16000), [0.5])
 
 
 def test_from_array_does_not_touch_or_share_the_original() -> None:

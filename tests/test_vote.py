@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechre.config import DecodeConfig
 from speechre.errors import ConfigError, UsageError
 from speechre.metrics import normalize_text
 from speechre.orders import ORDERS
@@ -19,7 +20,7 @@ from speechre.vote import (
     WeightedVote,
     raw_supports,
     vote,
-    vote_rule_from_dict,
+    vote_rule,
 )
 
 
@@ -272,13 +273,18 @@ def test_fit_is_finite_and_never_falls(data: list[tuple[float, bool]]) -> None:
     fitted = Calibration.fit([s for s, _ in data], [right for _, right in data])
     assert fitted.slope >= 0
     assert math.isfinite(fitted.slope)
-    assert 0 < fitted(0.0) <= fitted(0.5) <= fitted(1.0) < 1
+    assert 0 <= fitted(0.0) <= fitted(0.5) <= fitted(1.0) <= 1
 
 
 @pytest.mark.parametrize("is_right", [[True] * 8, [False] * 8, [False] * 4 + [True] * 4])
 def test_separable_data_get_a_finite_curve(is_right: list[bool]) -> None:
     fitted = Calibration.fit([0.1] * 4 + [0.9] * 4, is_right)
     assert 0.05 < fitted(0.1) <= fitted(0.9) < 0.95
+
+
+def test_supports_a_hair_apart_are_no_reason_for_a_leap() -> None:
+    fitted = Calibration.fit([0.5, 0.5001] * 4, [False, True] * 4)
+    assert 0.45 < fitted(0.2) <= fitted(0.8) < 0.55
 
 
 def test_where_support_misleads_the_curve_is_flat() -> None:
@@ -303,28 +309,34 @@ def test_calibration_does_not_overflow() -> None:
 # -- storage
 
 
-@pytest.mark.parametrize("rule", [PaperVote(3), WeightedVote(0.4), WeightedVote(0.4, Calibration(2.0, -1.0))])
-def test_rules_survive_a_checkpoint(rule: VoteRule) -> None:
-    assert vote_rule_from_dict(rule.to_dict()) == rule
+def test_the_config_says_the_rule() -> None:
+    assert vote_rule(DecodeConfig(vote="paper", min_votes=3)) == PaperVote(3)
+    assert vote_rule(DecodeConfig(threshold=0.4)) == WeightedVote(0.4)
+    expected = WeightedVote(0.5, Calibration(0.8, -0.3))
+    assert vote_rule(DecodeConfig(calibration=(0.8, -0.3))) == expected
+
+
+@pytest.mark.parametrize("config", [DecodeConfig(vote="paper", min_votes=0), DecodeConfig(threshold=1.2)])
+def test_a_rule_out_of_range_is_a_config_error(config: DecodeConfig) -> None:
+    with pytest.raises(ConfigError):
+        vote_rule(config)
+
+
+def test_a_calibration_survives_a_checkpoint() -> None:
+    assert Calibration.from_dict(Calibration(2.0, -1.0).to_dict()) == Calibration(2.0, -1.0)
 
 
 @pytest.mark.parametrize(
     "data",
     [
         {},
-        {"rule": "any"},
-        {"rule": "paper"},
-        {"rule": "paper", "min_votes": 0},
-        {"rule": "paper", "min_votes": True},
-        {"rule": "paper", "min_votes": 2, "extra": 1},
-        {"rule": "weighted", "threshold": 1.2, "calibration": {"slope": 1.0, "intercept": 0.0}},
-        {"rule": "weighted", "threshold": "0.5", "calibration": {"slope": 1.0, "intercept": 0.0}},
-        {"rule": "weighted", "threshold": 0.5, "calibration": None},
-        {"rule": "weighted", "threshold": 0.5},
-        {"rule": "weighted", "threshold": 0.5, "calibration": {"slope": 1.0}},
-        {"rule": "weighted", "threshold": 0.5, "calibration": {"slope": math.nan, "intercept": 0.0}},
+        {"slope": 1.0},
+        {"slope": 1.0, "intercept": 0.0, "extra": 0.0},
+        {"slope": "1", "intercept": 0.0},
+        {"slope": True, "intercept": 0.0},
+        {"slope": math.nan, "intercept": 0.0},
     ],
 )
-def test_a_malformed_rule_is_a_config_error(data: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        vote_rule_from_dict(data)
+def test_a_malformed_calibration_is_a_config_error(data: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="expected two finite numbers, slope and intercept"):
+        Calibration.from_dict(data)

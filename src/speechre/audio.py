@@ -26,8 +26,8 @@ try:
     import soxr
 except (ImportError, OSError) as error:  # OSError: the package is there, the libsndfile library is not
     raise AudioError(
-        f'cannot decode audio: {error}; install the libraries with "pip install soundfile soxr" '
-        f'(where that brings no libsndfile: "apt install libsndfile1")'
+        f'cannot decode audio: {error}; install the libraries with "pip install soundfile soxr" (where that '
+        'brings no libsndfile: "apt install libsndfile1")'
     ) from error
 
 SAMPLE_RATE_HZ = 16000
@@ -83,8 +83,7 @@ def read_audio(
         if (stop - first) / rate_hz > max_duration_s:
             raise AudioError(
                 f"{name}: too long: {(stop - first) / rate_hz:.1f} s; at most {max_duration_s:g} s are read "
-                "at once; "
-                f"read it in windows (start_s, duration_s) or raise max_duration_s"
+                "at once; read it in windows (start_s, duration_s) or raise max_duration_s"
             )
         samples = _resample(_mono_blocks(decoder, name, first, stop), rate_hz)
     if samples.size == 0:
@@ -112,8 +111,7 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
         )
         raise AudioError(
             f"{name}: got shape {values.shape}; expected (samples,) or (samples, channels) with 1 to "
-            f"{MAX_CHANNELS} "
-            f"channels{hint}"
+            f"{MAX_CHANNELS} channels{hint}"
         )
     if values.shape[0] == 0:
         raise AudioError(f"{name}: it holds no samples; expected at least one")
@@ -286,8 +284,7 @@ def _check_decoder(decoder: Any, name: str) -> None:
     if decoder.subtype not in CODECS.get(decoder.format, ()):
         raise AudioError(
             f"{name}: unsupported codec {decoder.format}/{decoder.subtype}; expected WAV, FLAC, Ogg "
-            "Vorbis/Opus or MP3; "
-            f'convert it with "ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"'
+            'Vorbis/Opus or MP3; convert it with "ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"'
         )
     if not 1 <= decoder.channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: {decoder.channels} channels; expected 1 to {MAX_CHANNELS}")
@@ -297,7 +294,7 @@ def _check_decoder(decoder: Any, name: str) -> None:
 
 
 def _check_rate(rate_hz: int, name: str) -> None:
-    if isinstance(rate_hz, bool) or int(rate_hz) != rate_hz or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+    if not (MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and rate_hz == int(rate_hz)):
         raise AudioError(
             f"{name}: a sampling rate of {rate_hz} Hz; expected a whole number from {MIN_RATE_HZ} to "
             f"{MAX_RATE_HZ}"
@@ -322,8 +319,7 @@ def _window_frames(decoder: Any, name: str, start_s: float, duration_s: float | 
         end = "its end" if duration_s is None else f"{start_s + duration_s:g} s"
         raise AudioError(
             f"{name}: the window from {start_s:g} s to {end} is not inside the file, which is "
-            f"{num_frames / rate_hz:.3f} s "
-            f"long; correct start_s and duration_s"
+            f"{num_frames / rate_hz:.3f} s long; correct start_s and duration_s"
         )
     return first, min(stop, num_frames)
 
@@ -346,20 +342,18 @@ def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Sam
     except soundfile.SoundFileError as error:
         raise AudioError(
             f"{name}: truncated or damaged after {position / decoder.samplerate:.3f} s: {_reason(error)}; "
-            "copy or download "
-            f"it again"
+            "copy or download it again"
         ) from error
     if position < stop:
         raise AudioError(
             f"{name}: truncated: the header promises {stop / decoder.samplerate:.3f} s, but the sound ends "
-            "after "
-            f"{position / decoder.samplerate:.3f} s; copy or download it again"
+            f"after {position / decoder.samplerate:.3f} s; copy or download it again"
         )
 
 
 def _to_mono(block: Samples, name: str, position: int, rate_hz: int) -> Samples:
     """(frames, channels) -> (frames,), checked."""
-    # A peak is NaN when one sample is, so that a single pass finds all three faults.
+    # A peak is NaN when one sample is, so that two passes find all faults.
     peak = float(max(block.max(), -block.min()))
     if not math.isfinite(peak):
         row = int(np.argmin(np.isfinite(block).all(axis=1)))
@@ -377,6 +371,7 @@ def _to_mono(block: Samples, name: str, position: int, rate_hz: int) -> Samples:
 
 
 def _scale(values: npt.NDArray[Any], name: str) -> Samples:
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype in (np.float16, np.float32, np.float64):
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite and is refused as such
             return values.astype(np.float32)
@@ -386,8 +381,8 @@ def _scale(values: npt.NDArray[Any], name: str) -> Samples:
         scale = float(2 ** (8 * values.dtype.itemsize - 1))
         return (values / scale).astype(np.float32)
     raise AudioError(
-        f"{name}: samples of type {values.dtype}; expected float16/32/64, int8, uint8, int16 or int32 "
-        f"(the type sets the scale)"
+        f"{name}: samples of type {values.dtype}; expected float16/32/64, int8, uint8, int16 or int32 (the "
+        "type sets the scale)"
     )
 
 

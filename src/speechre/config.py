@@ -88,6 +88,7 @@ class DecodeConfig:
 
     orders: tuple[str, ...] = tuple(ORDERS)
     beams: int = 1
+    length_penalty: float = 0.0  # beams are ranked by log-probability / length ** length_penalty
     max_new_tokens: int = 160
     max_transcript_tokens: int = 200
     constrained: bool = True  # the grammar masks what cannot follow

@@ -73,8 +73,8 @@ def inspect_container(file: BinaryIO, name: str) -> Container:
         if head[offset : offset + len(magic)] == magic:
             raise AudioError(f"{name}: this is {kind}; expected WAV, FLAC, Ogg Vorbis/Opus or MP3; {_FFMPEG}")
     raise AudioError(
-        f"{name}: not an audio file that can be read: it starts with {head[:12]!r}; expected WAV, FLAC, "
-        f"Ogg Vorbis/Opus or MP3 (the content counts, not the file's extension)"
+        f"{name}: not an audio file that can be read: it starts with {head[:12]!r}; expected WAV, FLAC, Ogg "
+        "Vorbis/Opus or MP3 (the content counts, not the file's extension)"
     )
 
 
@@ -133,14 +133,13 @@ def _check_wav_format(chunk: bytes, name: str) -> None:
     if bits not in _WAV_CODECS.get(codec, ()):
         raise AudioError(
             f"{name}: unsupported WAV codec {codec:#06x} with {bits} bits; expected PCM of 8, 16, 24 or 32 "
-            "bits, "
-            f"float, A-law or mu-law; {_FFMPEG}"
+            f"bits, float, A-law or mu-law; {_FFMPEG}"
         )
     if not 1 <= channels <= MAX_CHANNELS or rate_hz == 0 or block != channels * bits // 8:
         raise AudioError(
             f"{name}: damaged header: {channels} channels, {rate_hz} Hz, {block} bytes a frame of {bits}-bit "
-            "samples; "
-            f"expected 1 to {MAX_CHANNELS} channels, a rate above 0 and frames of channels x bits / 8 bytes"
+            f"samples; expected 1 to {MAX_CHANNELS} channels, a rate above 0 and frames of channels x bits / "
+            "8 bytes"
         )
 
 
@@ -150,8 +149,7 @@ def _check_wav_length(declared: int, available: int, name: str) -> None:
     if declared == 0 and available > 0:
         raise AudioError(
             f"{name}: the header says 0 bytes of sound, but {available} bytes follow: the recording was "
-            "never closed; "
-            f'repair it with "ffmpeg -i IN OUT.wav"'
+            'never closed; repair it with "ffmpeg -i IN OUT.wav"'
         )
     if declared > available:
         raise _cut(name, f"the header promises {declared} bytes of sound, but the file holds {available}")
@@ -167,8 +165,7 @@ def _check_flac(file: BinaryIO, name: str, start: int) -> None:
     if int.from_bytes(info[17:22], "big") & (1 << 36) - 1 == 0:
         raise AudioError(
             f"{name}: the FLAC header does not say how long the sound is (it was written to a pipe), so that "
-            "a missing "
-            f'end would not show; rewrite it with "ffmpeg -i IN OUT.flac"'
+            'a missing end would not show; rewrite it with "ffmpeg -i IN OUT.flac"'
         )
 
 
@@ -284,8 +281,7 @@ def _check_mp3(file: BinaryIO, name: str, start: int, size: int) -> Container:
     if num_audio_frames > promised:
         raise AudioError(
             f"{name}: the header promises {promised} MPEG frames, but the file holds {num_audio_frames}, as "
-            "when files are "
-            f'joined byte by byte; rewrite it with "ffmpeg -i IN OUT.wav"'
+            'when files are joined byte by byte; rewrite it with "ffmpeg -i IN OUT.wav"'
         )
     return Container("MP3", start, position)
 

@@ -214,8 +214,7 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     if not path.is_file():
         raise SchemaError(
             f'no schema "{text}": it is neither a file nor one of {", ".join(SCHEMAS)}; give one of these '
-            "names or a "
-            f"YAML file with name, entity_types and relation_types"
+            "names or a YAML file with name, entity_types and relation_types"
         )
     import yaml
 

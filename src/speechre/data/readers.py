@@ -65,13 +65,13 @@ def read_speechre_json(
             f"{path}: two audio folders have the same name in {names}; ids would clash, rename one"
         )
     utterances: list[Utterance] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     seen: set[str] = set()
     for index, item in enumerate(items):
         try:
             utterance = _utterance(item, split or path.stem, repair_offsets)
         except ValueError as error:
-            faults.append(f"item {index}: {error}")
+            faults.append(Fault("malformed", f"item {index}: {error}"))
             continue
         found = record_faults(to_dict(utterance))
         if utterance.id in seen:
@@ -79,12 +79,13 @@ def read_speechre_json(
         seen.add(utterance.id)
         if folders and not allow_missing_audio and utterance.id not in folders[0].files:
             found.append(Fault("missing-audio", f"no recording {utterance.id}.* in {folders[0].path}"))
-        faults += [f'item {index} (audio_id "{utterance.id}"): {fault.message}' for fault in found]
+        where = f'item {index} (audio_id "{utterance.id}")'
+        faults += [Fault(fault.code, f"{where}: {fault.message}") for fault in found]
         if not faults:
             utterances += _renditions(utterance, folders, spoken)
     if faults:
         more = f" ({len(faults)} such faults in all)" if len(faults) > 1 else ""
-        raise DataError(f"{path}: {faults[0]}{more}; correct the file{_advice(faults)}")
+        raise DataError(f"{path}: {faults[0].message}{more}; correct the file{_advice(faults)}")
     return utterances
 
 
@@ -132,10 +133,11 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path}: not JSON: {error}") from error
 
 
-def _advice(faults: list[str]) -> str:
-    if any("characters" in fault or "of the text is" in fault for fault in faults):
+def _advice(faults: Sequence[Fault]) -> str:
+    codes = {fault.code for fault in faults}
+    if codes & {"bad-span", "offset-mismatch"}:
         return " or have unambiguous offsets repaired (repair_offsets)"
-    if any("no recording" in fault for fault in faults):
+    if "missing-audio" in codes:
         return ", add the recordings or allow missing audio (allow_missing_audio)"
     return ""
 

@@ -34,7 +34,7 @@ def record_faults(record: object) -> list[Fault]:
         return [
             Fault(
                 "not-an-object",
-                f"a JSON {_kind(record)}, but expected an object with the keys {', '.join(KEYS)}",
+                f"the line is {_kind(record)}; expected an object with the keys {', '.join(KEYS)}",
             )
         ]
     faults = [
@@ -52,7 +52,7 @@ def record_faults(record: object) -> list[Fault]:
             faults += _string_faults(record, key, "the utterance")
     faults += _audio_faults(record.get("audio"))
     if not isinstance(record.get("extra", {}), Mapping):
-        faults.append(Fault("wrong-type", f'"extra" is a {_kind(record["extra"])}; expected an object'))
+        faults.append(Fault("wrong-type", f'"extra" is {_kind(record["extra"])}; expected an object'))
     elif not _is_json(record.get("extra", {})):
         faults.append(
             Fault("wrong-type", '"extra" holds something that JSON cannot say; expected plain values')
@@ -61,7 +61,7 @@ def record_faults(record: object) -> list[Fault]:
     relations = record.get("relations", [])
     for key, value in (("entities", entities), ("relations", relations)):
         if not isinstance(value, (list, tuple)):
-            faults.append(Fault("wrong-type", f'"{key}" is a {_kind(value)}; expected a list'))
+            faults.append(Fault("wrong-type", f'"{key}" is {_kind(value)}; expected a list'))
             return faults
     text = record.get("text", "")
     faults += _entity_list_faults(entities, text if isinstance(text, str) else "")
@@ -76,7 +76,7 @@ def _audio_faults(audio: object) -> list[Fault]:
         return [
             Fault(
                 "wrong-type",
-                f'"audio" is a {_kind(audio)}; expected an object with the keys {", ".join(AUDIO_KEYS)}',
+                f'"audio" is {_kind(audio)}; expected an object with the keys {", ".join(AUDIO_KEYS)}',
             )
         ]
     faults = _unknown_faults(audio, AUDIO_KEYS, '"audio"')
@@ -86,7 +86,7 @@ def _audio_faults(audio: object) -> list[Fault]:
         if value is None and key == "duration_s":
             continue
         value = 0.0 if value is None and key not in audio else value
-        if not _is_number(value) or value < 0 or (key == "duration_s" and value == 0):
+        if not is_number(value) or value < 0 or (key == "duration_s" and value == 0):
             faults.append(Fault("bad-window", f'"audio" has {key} {value!r}; expected seconds, {lowest}'))
     return faults
 
@@ -97,7 +97,7 @@ def _entity_list_faults(entities: Iterable[object], text: str) -> list[Fault]:
     for index, entity in enumerate(entities):
         where = f"entity {index}"
         if not isinstance(entity, Mapping):
-            faults.append(Fault("wrong-type", f"{where} is a {_kind(entity)}; expected an object"))
+            faults.append(Fault("wrong-type", f"{where} is {_kind(entity)}; expected an object"))
             continue
         faults += _unknown_faults(entity, ENTITY_KEYS, where)
         for key in ("id", "text", "type"):
@@ -149,9 +149,9 @@ def _span_faults(entity: Mapping[str, Any], where: str, text: str) -> list[Fault
             )
     start_s, end_s = entity.get("start_s"), entity.get("end_s")
     for key, value in (("start_s", start_s), ("end_s", end_s)):
-        if value is not None and not (_is_number(value) and value >= 0):
+        if value is not None and not (is_number(value) and value >= 0):
             faults.append(Fault("bad-time", f"{where} has {key} {value!r}; expected seconds from 0 on"))
-    if _is_number(start_s) and _is_number(end_s) and start_s > end_s:
+    if is_number(start_s) and is_number(end_s) and start_s > end_s:
         faults.append(Fault("bad-time", f"{where} ends at {end_s} s, before it starts at {start_s} s"))
     return faults
 
@@ -162,7 +162,7 @@ def _relation_list_faults(relations: Iterable[object], entities: Iterable[object
     for index, relation in enumerate(relations):
         where = f"relation {index}"
         if not isinstance(relation, Mapping):
-            faults.append(Fault("wrong-type", f"{where} is a {_kind(relation)}; expected an object"))
+            faults.append(Fault("wrong-type", f"{where} is {_kind(relation)}; expected an object"))
             continue
         faults += _unknown_faults(relation, RELATION_KEYS, where)
         for key in RELATION_KEYS:
@@ -198,7 +198,7 @@ def _string_faults(
         return [Fault("missing-key", f'{where} has no "{key}"')] if is_required else []
     value = record[key]
     if not isinstance(value, str):
-        return [Fault("wrong-type", f'{where} has a {_kind(value)} as "{key}"; expected a string')]
+        return [Fault("wrong-type", f'{where} has {_kind(value)} as "{key}"; expected a string')]
     if not value.strip() and not may_be_empty:
         return [Fault("empty-value", f'{where} has an empty "{key}"')]
     try:
@@ -209,15 +209,27 @@ def _string_faults(
 
 
 def _kind(value: object) -> str:
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
-    return "null" if value is None else names.get(type(value), type(value).__name__)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    for types, name in (
+        ((int, float), "a number"),
+        (str, "a string"),
+        (list, "a list"),
+        (Mapping, "an object"),
+    ):
+        if isinstance(value, types):
+            return name
+    return f"a {type(value).__name__}"
 
 
 def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether ``value`` is a finite number; a boolean is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from speechre.audio import SAMPLE_RATE_HZ, read_audio
-from speechre.data.record import record_id
+from speechre.data.record import is_number, record_id
 from speechre.data.store import PathLike, scan_records
 from speechre.errors import AudioError
 from speechre.schema import Schema
@@ -100,7 +100,8 @@ def validate_manifest(
 def _content_findings(
     record: Mapping[str, Any], schema: Schema | None, folder: Path | None
 ) -> Iterator[_Found]:
-    if isinstance(record.get("text"), str) and not record["text"].strip():
+    text = record.get("text", "")
+    if isinstance(text, str) and not text.strip():
         yield "empty-text", "warning", "the text is empty; nothing can be learned from this transcript"
     entities = {
         e["id"]: e
@@ -196,7 +197,6 @@ def _audio_findings(audio: object, folder: Path) -> Iterator[_Found]:
         return  # reported as a fault of the record
     path = folder / audio["path"]
     start_s, duration_s = audio.get("start_s", 0.0), audio.get("duration_s")
-    is_number: Callable[[object], bool] = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool)  # noqa: E731
     if not is_number(start_s) or not (duration_s is None or is_number(duration_s)):
         return
     try:
@@ -204,7 +204,7 @@ def _audio_findings(audio: object, folder: Path) -> Iterator[_Found]:
             yield "missing-audio", "error", f"{path}: no such file"
             return
         sound = read_audio(path, start_s=start_s, duration_s=duration_s)
-    except (AudioError, ValueError) as error:  # ValueError: a null byte in the path
+    except (AudioError, OSError, ValueError) as error:  # a path that no system call takes
         yield "unreadable-audio", "error", str(error)
         return
     length_s = len(sound) / SAMPLE_RATE_HZ

@@ -1,8 +1,8 @@
 """Log-mel features of a clip's exact length, with Whisper's numbers.
 
 Whisper pads each clip with silence to 30 s before the features; here a clip keeps its length, rounded up to
-the 20 ms that one encoder frame spans, so that a short utterance costs what it is worth. Up to the last frame
-or two, whose windows reach over the end of the clip, the numbers are those of the padded clip.
+the 20 ms that one encoder frame spans, so that a short utterance costs what it is worth. All but the last
+frame, whose window reaches over the end of the clip, are those of the padded clip.
 
 Shapes: N samples, M mel bins, T frames of 10 ms (even), F = 201 frequencies.
 """

@@ -1,0 +1,103 @@
+"""The command line: ``speechre COMMAND``. stdout is data, stderr is messages and progress.
+
+Exit codes: 0 done, 1 findings or failed items, 2 usage, 130 interrupted, 141 when the reader of stdout went away.
+Building the parser loads nothing heavy; each command loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from speechre import __version__
+from speechre.cli import data, evaluate, extract, score, train
+from speechre.cli.options import Parser
+from speechre.cli.output import message, report_error
+from speechre.errors import SpeechreError, UsageError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+_DESCRIPTION = """\
+Speech in, relation triplets out.
+
+  speechre extract talk.wav                     what is said about whom
+  speechre evaluate dev.jsonl --model MODEL     how good a model is
+  speechre train --config conll04               a model of your own"""
+
+_EPILOG = "Exit codes: 0 done, 1 findings or failed items, 2 usage. stdout is data, stderr is messages."
+
+
+def build_parser() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(prog="speechre", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"speechre {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (extract, evaluate, score, train, data):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every :class:`SpeechreError` becomes one line on stderr."""
+    _write_utf8()
+    try:
+        with _quiet_libraries():
+            code = _run(sys.argv[1:] if argv is None else list(argv))
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        message("interrupted")
+        return INTERRUPTED
+    except SpeechreError as error:
+        report_error(error)
+        return error.exit_code
+    except OSError as error:
+        # Commands name the files they fail on; what is left is the machine: a full disk, too many open files.
+        where = f"{error.filename}: " if error.filename else ""
+        message(f"{type(error).__name__}: {where}{error.strerror or error}")
+        return 1
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    parser = build_parser()
+    argv, overrides = train.split_overrides(argv)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help and --version; errors raise UsageError
+        return int(stop.code or 0)
+    if overrides and "overrides" not in args:
+        key = next(iter(overrides))
+        raise UsageError(f'unknown argument --{key}; settings like this belong to "speechre train"')
+    args.overrides = {**overrides, **getattr(args, "overrides", {})}
+    code: int = args.run(args)
+    return code
+
+
+def _write_utf8() -> None:
+    """Data is UTF-8 whatever the locale; a lone surrogate (in a file name) becomes JSON's own escape of it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """No warnings of libraries between the messages; ``python -W`` and PYTHONWARNINGS still bring them back."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, or Python complains about the closed pipe when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+

@@ -1,0 +1,97 @@
+"""Arguments that several commands share, and the parser whose errors are one line like all others."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from speechre.errors import UsageError
+from speechre.metrics import PROTOCOLS
+from speechre.orders import ORDERS, select_orders
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises :class:`UsageError` in place of printing its usage and leaving."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)  # an abbreviation in a script breaks when an option is added
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises :class:`UsageError`."""
+        raise UsageError(f'{message}; see "{self.prog} --help"')
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'got "{text}", expected a whole number from 1 on')
+    return int(text)
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'got "{text}", expected a number from 0 to 1')
+    return value
+
+
+def order_names(text: str) -> tuple[str, ...]:
+    """``hrt,htr`` as names, each once."""
+    try:
+        return tuple(order.name for order in select_orders(text))
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_protocol(parser: Parser) -> None:
+    """The rule of scoring."""
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="boundary",
+        help="what a hit is: texts and relation (boundary, the default), entity types too (strict), or the "
+        "released evaluator's rule (paper)",
+    )
+
+
+def add_decoding(parser: Parser) -> None:
+    """What changes how a model answers; what is not given stays as the model's own config says."""
+    parser.add_argument(
+        "--orders",
+        type=order_names,
+        metavar="ORDER,...",
+        help=f"element orders to ask for, some of {','.join(ORDERS)} (default: the model's)",
+    )
+    parser.add_argument(
+        "--beams", type=positive_int, metavar="K", help="beams an order (default: the model's)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="keep triplets of this confidence or more, 0 to 1; weighted vote only (default: the model's)",
+    )
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=8, metavar="N", help="recordings at a time (default: 8)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto (the default: a GPU where there is one), cpu, cuda, cuda:1, mps",
+    )
+
+
+def add_output(parser: Parser, what: str) -> None:
+    """A file in place of standard output."""
+    parser.add_argument("--output", type=Path, metavar="PATH", help=f"write {what} here, not to standard output")

@@ -1,0 +1,188 @@
+"""What commands write: data to stdout or a file, messages and progress to stderr.
+
+Text that came from outside (file names, transcripts, annotations) never reaches a terminal as control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from speechre.errors import SpeechreError, UsageError
+from speechre.types import Entity, Extraction
+
+if TYPE_CHECKING:
+    from speechre.evaluate.report import Table
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WIDE = 10_000  # columns where no terminal sets a limit: programs that read a table want whole lines
+
+_Item = TypeVar("_Item")
+
+
+def one_line(text: str) -> str:
+    """``text`` with control characters and line ends as escapes: one line, harmless to a terminal."""
+    return _CONTROL.sub(lambda match: repr(match.group())[1:-1], text)
+
+
+def message(text: str) -> None:
+    """One line for people, on stderr."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def report_error(error: SpeechreError) -> None:
+    """An error as its one line: the kind, then what, where and what to do."""
+    message(f"{type(error).__name__}: {error}")
+
+
+class Output:
+    """Where a command's data goes, and the name of that place for errors."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self.file = file
+        self.name = name
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person reads along."""
+        return self.file.isatty()
+
+    def write(self, text: str) -> None:
+        """Write and flush. Raises :class:`UsageError` when the place is full or gone, but for a closed pipe."""
+        try:
+            self.file.write(text)
+            self.file.flush()
+        except BrokenPipeError:
+            raise  # the reader has seen enough: main ends without a word
+        except OSError as error:
+            raise _cannot_write(self.name, error) from error
+
+    def write_json(self, record: Mapping[str, Any]) -> None:
+        """One JSON object on a line of its own."""
+        self.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Output]:
+    """Standard output, or a file that appears whole or not at all.
+
+    Opening proves that the place can be written, so open it before loading a model. What is not a regular file (a pipe, a
+    device) is written as it comes. Raises :class:`UsageError`.
+    """
+    if path is None:
+        yield Output(sys.stdout, "standard output")
+        return
+    target = Path(os.path.realpath(path))  # replace what a link points at, not the link
+    is_special = target.exists() and not target.is_file()
+    building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        if target.is_file() and not os.access(target, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+        # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
+        file = building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    except (OSError, ValueError) as error:
+        raise _cannot_write(str(path), error) from error
+    try:
+        with file:
+            yield Output(file, str(path))
+        if not is_special:
+            _replace(building, target, path)
+    finally:
+        if not is_special:
+            building.unlink(missing_ok=True)
+
+
+def _replace(building: Path, target: Path, path: Path) -> None:
+    try:
+        os.replace(building, target)
+    except OSError as error:
+        raise _cannot_write(str(path), error) from error
+
+
+def _cannot_write(name: str, error: OSError | ValueError) -> UsageError:
+    reason = getattr(error, "strerror", None) or error
+    return UsageError(f"{name}: cannot be written: {reason}; choose another place or make room")
+
+
+def print_tables(out: Output, tables: Iterable[Table]) -> None:
+    """Tables for people, each under its title: as wide as the terminal, or as they need where there is none."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    for number, table in enumerate(tables):
+        width = None if out.is_terminal else _WIDE
+        console = Console(file=out.file, width=width, highlight=False, markup=False, emoji=False)
+        rich_table = RichTable(box=None, pad_edge=False, header_style="dim")
+        for index, name in enumerate(table.header):
+            # Text goes to the left, numbers to the right.
+            numbers = index > 0 and all(_is_number(row[index]) for row in table.rows)
+            rich_table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+        for row in table.rows:
+            rich_table.add_row(*(Text(one_line(cell)) for cell in row))
+        with console.capture() as capture:
+            if number:
+                console.print()
+            if table.title:
+                console.print(Text(one_line(table.title), style="bold"), soft_wrap=True)
+            console.print(rich_table)
+        # Rich fills lines with blanks up to the table's width.
+        out.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?(/\d+)?", cell) is not None
+
+
+def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> None:
+    """One recording for people: its name, transcript, triplets with types, confidence and votes, and warnings."""
+    from speechre.evaluate.report import Table
+
+    out.write(one_line(f"{extraction.source}  {extraction.duration_s:.1f} s") + "\n")
+    if extraction.transcript is not None:
+        out.write(one_line(f'"{extraction.transcript}"') + "\n")
+    for warning in extraction.warnings:
+        out.write(one_line(f"warning: {warning}") + "\n")
+    rows = tuple(
+        (
+            _named(triplet.head),
+            triplet.relation,
+            _named(triplet.tail),
+            "" if triplet.confidence is None else f"{triplet.confidence:.2f}",
+            "" if triplet.votes is None else f"{triplet.votes}/{num_orders}",
+        )
+        for triplet in extraction.triplets
+    )
+    if rows:
+        print_tables(out, [Table("", ("head", "relation", "tail", "confidence", "votes"), rows)])
+    else:
+        out.write("no triplets\n")
+    out.write("\n")
+
+
+def _named(entity: Entity) -> str:
+    return f"{entity.text} ({entity.type})" if entity.type else entity.text
+
+
+def with_progress(items: Iterable[_Item], total: int, what: str, out: Output | None = None) -> Iterator[_Item]:
+    """``items`` as they are, with a bar on stderr where that is a terminal.
+
+    Where ``out`` is a terminal too, the results themselves show the progress.
+    """
+    if not sys.stderr.isatty() or (out is not None and out.is_terminal):
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

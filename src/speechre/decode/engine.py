@@ -1,0 +1,280 @@
+"""From log-mels to generations: encoder, relation head, transcript, prompts, then all orders and beams in one batch.
+
+The encoder runs once an utterance and its cross-attention keys and values are shared by all rows. Rows whose prompts differ
+in length live in one batch without padding tokens: a shorter row leaves empty slots in its cache, which a mask hides, and
+every token carries its own position. So an item's answer does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from speechre.config import DecodeConfig, ModelConfig
+from speechre.decode.constraints import TokenGrammar, transcript_mask
+from speechre.decode.search import Generation, Group, top_candidates
+from speechre.model.backbone import KeyValues
+from speechre.model.network import Encoded, SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.orders import select_orders
+
+# Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
+_TRANSCRIPT_TOKENS_PER_S = 10
+_TRANSCRIPT_TOKENS_MIN = 16
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the network said about one utterance. ``generations`` maps an order's name to its beams, best first."""
+
+    transcript: str | None
+    is_transcript_finished: bool
+    relation_probabilities: Mapping[str, float]
+    generations: Mapping[str, tuple[Generation, ...]]
+
+
+@dataclass
+class Timing:
+    """Seconds spent so far, by stage; for benchmarks."""
+
+    encoder_s: float = 0.0
+    transcript_s: float = 0.0
+    prefill_s: float = 0.0
+    orders_s: float = 0.0
+    num_steps: int = 0
+
+
+class _Cache:
+    """The decoder's memory of some rows: keys and values per layer, which slots are filled, and the next position."""
+
+    def __init__(self, network: SpeechReNetwork, cross: list[KeyValues], cross_mask: Tensor | None) -> None:
+        self.network = network
+        self.cross = cross
+        self.cross_mask = cross_mask
+        self.past: list[KeyValues] | None = None
+        num_rows = cross[0].keys.shape[0]
+        device = cross[0].keys.device
+        self.filled_NL = torch.zeros(num_rows, 0, dtype=torch.bool, device=device)
+        self.position_N = torch.zeros(num_rows, dtype=torch.long, device=device)
+
+    def feed(self, ids_NT: Tensor, real_NT: Tensor | None = None) -> Tensor:
+        """Append tokens to every row; returns the hidden state (N, D) behind each row's last real token.
+
+        ``real_NT`` is False where a row has no token; its real tokens stand at the end.
+        """
+        num_rows, length = ids_NT.shape
+        if real_NT is None:
+            real_NT = torch.ones_like(ids_NT, dtype=torch.bool)
+        positions = self.position_N[:, None] + (real_NT.cumsum(1) - 1).clamp(min=0)
+        self.filled_NL = torch.cat([self.filled_NL, real_NT], dim=1)
+        mask = self.filled_NL[:, None, None, :]
+        if length > 1:
+            total = self.filled_NL.shape[1]
+            causal = torch.ones(length, total, dtype=torch.bool, device=ids_NT.device).tril(total - length)
+            # A token that is not real looks at itself, so that no row of the softmax is empty.
+            itself = torch.eye(total, dtype=torch.bool, device=ids_NT.device)[total - length :]
+            mask = (mask & causal) | itself
+        elif not bool(real_NT.all()):
+            mask = mask.clone()
+            mask[..., -1] = True
+        limit = self.network.config.max_target_positions - 1
+        hidden, self.past = self.network.whisper.decoder(
+            ids_NT, positions.clamp(max=limit), mask, self.cross, self.cross_mask, self.past
+        )
+        self.position_N = self.position_N + real_NT.sum(1)
+        return hidden[:, -1]
+
+    def select(self, rows: Tensor, utterances: Tensor | None = None) -> None:
+        """Keep ``rows`` (repeats allowed), and of the cross-attention memory ``utterances`` where given."""
+        assert self.past is not None
+        self.past = [KeyValues(m.keys[rows], m.values[rows]) for m in self.past]
+        self.filled_NL, self.position_N = self.filled_NL[rows], self.position_N[rows]
+        if utterances is not None:
+            self.cross = [KeyValues(m.keys[utterances], m.values[utterances]) for m in self.cross]
+            if self.cross_mask is not None:
+                self.cross_mask = self.cross_mask[utterances]
+
+
+class DecodingEngine:
+    """Decodes batches of log-mels with one network and one :class:`DecodeConfig`."""
+
+    def __init__(
+        self, network: SpeechReNetwork, sequencer: Sequencer, model: ModelConfig, config: DecodeConfig
+    ) -> None:
+        self.network = network
+        self.sequencer = sequencer
+        self.model = model
+        self.config = config
+        self.orders = select_orders(config.orders)
+        self.timing = Timing()
+        self._grammar = TokenGrammar(self.orders, sequencer, network.device) if config.constrained else None
+        self._transcript_mask = transcript_mask(sequencer, network.device)
+
+    @torch.inference_mode()
+    def decode(self, mels: Sequence[Tensor]) -> list[Decoded]:
+        """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence."""
+        start = perf_counter()
+        encoded = self.network.encode(mels)
+        probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
+        cross = self.network.cross_memory(encoded)
+        cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+        cache = _Cache(self.network, cross, cross_mask)
+        self.timing.encoder_s += perf_counter() - start
+        hidden_BD = cache.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
+        transcripts: list[tuple[list[int], bool]] | None = None
+        if self.model.transcript:
+            start = perf_counter()
+            transcripts = self._write_transcripts(cache, hidden_BD, encoded)
+            self.timing.transcript_s += perf_counter() - start
+        groups = self._write_orders(cache, self._relation_prompts(probabilities_BR), len(mels))
+        return self._collect(transcripts, probabilities_BR, groups)
+
+    def _ids(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(rows, device=self.network.device)
+
+    def _write_transcripts(
+        self, cache: _Cache, hidden_BD: Tensor, encoded: Encoded
+    ) -> list[tuple[list[int], bool]]:
+        """Greedy transcripts; the cache then holds them. Each with whether it came to its end by itself."""
+        config, sequencer = self.config, self.sequencer
+        limits = [
+            min(config.max_transcript_tokens, _TRANSCRIPT_TOKENS_MIN + int(n * 0.02 * _TRANSCRIPT_TOKENS_PER_S))
+            for n in encoded.num_frames.tolist()
+        ]
+        ends = (sequencer.relations_id, sequencer.tokenizer.eot_id)
+        written: list[list[int]] = [[] for _ in limits]
+        is_open = [True] * len(limits)
+        is_finished = [False] * len(limits)
+        while True:
+            logits = self.network.whisper.logits(hidden_BD).masked_fill(~self._transcript_mask, -torch.inf)
+            for row, token in enumerate(logits.argmax(dim=1).tolist()):
+                if not is_open[row]:
+                    continue
+                if token in ends:
+                    is_open[row], is_finished[row] = False, True
+                elif len(written[row]) >= limits[row]:
+                    is_open[row] = False
+                else:
+                    written[row].append(token)
+            if not any(is_open):
+                return list(zip(written, is_finished, strict=True))
+            ids = [[ids[-1] if ids else ends[0]] for ids in written]
+            hidden_BD = cache.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
+
+    def _relation_prompts(self, probabilities_BR: Tensor) -> list[list[int]]:
+        """Each utterance's relation prompt, from the relation head."""
+        names = self.sequencer.schema.relation_types
+        if not self.model.relation_prompt:
+            # With a transcript, the prompt's first token still ends it.
+            ids = [self.sequencer.relations_id] if self.model.transcript else []
+            return [list(ids) for _ in probabilities_BR]
+        prompts = []
+        for row in probabilities_BR.tolist():
+            relations = [n for n, p in zip(names, row, strict=True) if p >= self.config.relation_threshold]
+            # Trained with padding tokens, the model never saw a prompt without any relation.
+            padding = 1 if self.model.relation_padding and not relations else 0
+            prompts.append(self.sequencer.relation_prompt_ids(relations, padding))
+        return prompts
+
+    def _write_orders(self, cache: _Cache, prompts: list[list[int]], num_utterances: int) -> list[Group]:
+        """All orders of all utterances; groups lie utterance by utterance."""
+        start = perf_counter()
+        longest = max(map(len, prompts))
+        if longest:
+            padded = [[0] * (longest - len(ids)) + ids for ids in prompts]
+            real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in prompts]
+            cache.feed(self._ids(padded), self._ids(real))
+        rows = torch.arange(num_utterances, device=self.network.device)
+        cache.select(rows.repeat_interleave(len(self.orders)))
+        order_prompts = [self.sequencer.order_prompt_ids(order) for order in self.orders]
+        hidden_GD = cache.feed(self._ids(order_prompts * num_utterances))
+        self.timing.prefill_s += perf_counter() - start
+        start = perf_counter()
+        groups = self._search(cache, hidden_GD, num_utterances)
+        self.timing.orders_s += perf_counter() - start
+        return groups
+
+    def _search(self, cache: _Cache, hidden_ND: Tensor, num_utterances: int) -> list[Group]:
+        """Advance all groups to their end; utterances whose groups are all done leave the batch."""
+        config, num_orders = self.config, len(self.orders)
+        room = self.network.config.max_target_positions - int(cache.position_N.max())
+        max_new_tokens = min(config.max_new_tokens, room)
+        groups = [
+            Group(config.beams, max_new_tokens, config.length_penalty) for _ in range(num_utterances * num_orders)
+        ]
+        alive = list(range(num_utterances))
+        states_GK = None
+        if self._grammar is not None:
+            starts = [[self._grammar.start[order.name]] for order in self.orders]
+            states_GK = self._ids(starts * num_utterances)
+        while True:
+            active = [groups[u * num_orders + o] for u in alive for o in range(num_orders)]
+            log_probs = self._log_probs(hidden_ND, states_GK).view(len(active), -1, self._vocab_size)
+            scores = torch.tensor([group.log_probs for group in active], device=log_probs.device)
+            candidates = top_candidates(log_probs, scores, 2 * config.beams)
+            num_live = log_probs.shape[1]
+            parents, tokens = [], []
+            for index, (group, ranked) in enumerate(zip(active, candidates, strict=True)):
+                if group.is_done:
+                    beams, next_ids = [0] * config.beams, [self.sequencer.tokenizer.eot_id] * config.beams
+                else:
+                    beams, next_ids = group.step(ranked, self.sequencer.tokenizer.eot_id)
+                parents += [index * num_live + beam for beam in beams]
+                tokens += next_ids
+            self.timing.num_steps += 1
+            keep = [
+                i for i in range(len(alive)) if not all(g.is_done for g in active[i * num_orders : (i + 1) * num_orders])
+            ]
+            if not keep:
+                return groups
+            per_utterance = num_orders * config.beams
+            rows = [r for i in keep for r in range(i * per_utterance, (i + 1) * per_utterance)]
+            parent_N, token_N = self._ids(parents)[rows], self._ids(tokens)[rows]
+            if states_GK is not None:
+                states_GK = self._next_states(states_GK.view(-1)[parent_N], token_N).view(-1, config.beams)
+            is_same = len(keep) == len(alive)
+            if not (is_same and config.beams == 1):
+                cache.select(parent_N, None if is_same else self._ids(keep))
+            alive = [alive[i] for i in keep]
+            hidden_ND = cache.feed(token_N[:, None])
+
+    @property
+    def _vocab_size(self) -> int:
+        return self.network.config.vocab_size
+
+    def _next_states(self, states: Tensor, tokens: Tensor) -> Tensor:
+        assert self._grammar is not None
+        # Rows of finished groups write on for nothing; any state will do for them.
+        return self._grammar.advance(states, tokens).clamp(min=0)
+
+    def _log_probs(self, hidden_ND: Tensor, states_GK: Tensor | None) -> Tensor:
+        """(N, V) log-probabilities, renormalized over what the grammar allows."""
+        logits = self.network.whisper.logits(hidden_ND).float()
+        if self._grammar is not None and states_GK is not None:
+            logits = logits.masked_fill(~self._grammar.allowed[states_GK.view(-1)], -torch.inf)
+        return logits.log_softmax(dim=-1)
+
+    def _collect(
+        self, transcripts: list[tuple[list[int], bool]] | None, probabilities_BR: Tensor, groups: list[Group]
+    ) -> list[Decoded]:
+        decode_text = self.sequencer.tokenizer.decode_text
+        names = self.sequencer.schema.relation_types
+        out = []
+        num_orders = len(self.orders)
+        rows = probabilities_BR.tolist()
+        for index, (row, written) in enumerate(zip(rows, transcripts or repeat(None), strict=False)):
+            ours = groups[index * num_orders : (index + 1) * num_orders]
+            out.append(
+                Decoded(
+                    transcript=None if written is None else decode_text(written[0]).strip(),
+                    is_transcript_finished=written is None or written[1],
+                    relation_probabilities=dict(zip(names, row, strict=True)),
+                    generations={o.name: group.best() for o, group in zip(self.orders, ours, strict=True)},
+                )
+            )
+        return out

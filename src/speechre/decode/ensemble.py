@@ -1,0 +1,87 @@
+"""From generations to one answer: parse every beam of every order, then vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from speechre.decode.engine import Decoded
+from speechre.metrics import normalize_text
+from speechre.model.sequence import Sequencer
+from speechre.orders import ORDERS
+from speechre.parse import Parsed, parse
+from speechre.types import Triplet
+from speechre.vote import Hypothesis, VoteRule, vote
+
+UNFINISHED = "did not end within the token limit"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is known about one stretch of speech.
+
+    ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every beam;
+    ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was).
+    """
+
+    triplets: tuple[Triplet, ...]
+    by_order: Mapping[str, tuple[Triplet, ...]]
+    hypotheses: Mapping[str, tuple[Hypothesis, ...]]
+    problems: Mapping[str, tuple[str, ...]]
+    transcript: str | None
+    relation_probabilities: Mapping[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule) -> Analysis:
+    """Parse and vote. Never raises on what a model may write."""
+    hypotheses: dict[str, tuple[Hypothesis, ...]] = {}
+    by_order: dict[str, tuple[Triplet, ...]] = {}
+    problems: dict[str, tuple[str, ...]] = {}
+    for name, generations in decoded.generations.items():
+        parsed = [_parse(generation.ids, name, sequencer) for generation in generations]
+        hypotheses[name] = tuple(
+            Hypothesis(one.triplets, generation.log_prob) for one, generation in zip(parsed, generations, strict=True)
+        )
+        by_order[name] = parsed[0].triplets if parsed else ()
+        found = parsed[0].problems if parsed else ("nothing was written",)
+        unfinished = (UNFINISHED,) if generations and not generations[0].is_finished else ()
+        problems[name] = (*found, *unfinished)
+    warnings = () if decoded.is_transcript_finished else ("the transcript did not end; it was cut",)
+    return Analysis(
+        triplets=vote(hypotheses, rule),
+        by_order=by_order,
+        hypotheses=hypotheses,
+        problems=problems,
+        transcript=decoded.transcript,
+        relation_probabilities=decoded.relation_probabilities,
+        warnings=warnings,
+    )
+
+
+def _parse(ids: Sequence[int], order: str, sequencer: Sequencer) -> Parsed:
+    return parse(sequencer.pieces(ids), ORDERS[order], sequencer.schema)
+
+
+def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
+    """One recording from its chunks: transcripts joined, each triplet once, at its highest confidence."""
+    if len(parts) == 1:
+        return parts[0]
+    orders = parts[0].by_order
+    best: dict[tuple[str, str, str], Triplet] = {}
+    for triplet in (t for part in parts for t in part.triplets):
+        key = (normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text))
+        if key not in best or (triplet.confidence or 0) > (best[key].confidence or 0):
+            best[key] = triplet
+    transcripts = [part.transcript for part in parts if part.transcript is not None]
+    return Analysis(
+        triplets=tuple(sorted(best.values(), key=lambda t: -(t.confidence or 0))),
+        by_order={o: tuple(dict.fromkeys(t for part in parts for t in part.by_order[o])) for o in orders},
+        hypotheses={},  # scores of different chunks cannot be compared
+        problems={o: tuple(p for part in parts for p in part.problems[o]) for o in orders},
+        transcript=" ".join(transcripts) if transcripts else None,
+        relation_probabilities={
+            name: max(part.relation_probabilities[name] for part in parts) for name in parts[0].relation_probabilities
+        },
+        warnings=tuple(warning for part in parts for warning in part.warnings),
+    )

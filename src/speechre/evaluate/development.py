@@ -1,0 +1,84 @@
+"""Scores during training: a part of dev, greedy, the vote's boundary F1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.config import Config
+from speechre.decode.engine import DecodingEngine
+from speechre.decode.ensemble import Analysis, analyze
+from speechre.errors import DataError
+from speechre.metrics import score
+from speechre.model.log_mel import log_mel
+from speechre.model.network import SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.types import Utterance
+from speechre.vote import vote_rule
+
+
+_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+
+
+def _fill(sound: torch.Tensor, config: Config) -> torch.Tensor:
+    """Zeros up to 30 s for models that were trained so."""
+    if config.model.exact_length:
+        return sound
+    return torch.nn.functional.pad(sound, (0, _WINDOW_SAMPLES - len(sound)))
+
+
+def every_nth(utterances: Sequence[Utterance], count: int) -> list[Utterance]:
+    """``count`` utterances spread evenly over all: dev sets are often sorted."""
+    count = min(count, len(utterances))
+    return [utterances[i * len(utterances) // count] for i in range(count)]
+
+
+def dev_evaluator(
+    utterances: Sequence[Utterance], sequencer: Sequencer, config: Config
+) -> Callable[[SpeechReNetwork], dict[str, float]]:
+    """A function that scores a network on ``train.eval_utterances`` of ``utterances``.
+
+    Returns triplet ``f1`` (boundary protocol, the config's vote), ``entity_f1``, ``relation_f1``, ``single_f1`` (the mean
+    over the orders alone) and ``problems`` (the share of generations with a parse problem). Utterances over 30 s are passed
+    over here; ``speechre evaluate`` scores them too.
+    """
+    chosen: list[Utterance] = []
+    sounds: list[torch.Tensor] = []
+    for utterance in every_nth(utterances, config.train.eval_utterances):
+        if utterance.audio is None:
+            raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
+        audio = utterance.audio
+        samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+        if len(samples) <= _WINDOW_SAMPLES:
+            chosen.append(utterance)
+            sounds.append(torch.from_numpy(samples))
+    decode = replace(config.decode, beams=1)
+    rule = vote_rule(decode)
+    gold = {utterance.id: utterance.triplets for utterance in chosen}
+
+    def evaluate(network: SpeechReNetwork) -> dict[str, float]:
+        engine = DecodingEngine(network, sequencer, config.model, decode)
+        size = config.train.batch_size
+        mels = [log_mel(_fill(sound, config), network.config.num_mel_bins) for sound in sounds]
+        analyses: list[Analysis] = []
+        for start in range(0, len(mels), size):
+            analyses += [analyze(one, sequencer, rule) for one in engine.decode(mels[start : start + size])]
+        by_id = dict(zip(gold, analyses, strict=True))
+        report = score(gold, {key: one.triplets for key, one in by_id.items()}, "boundary")
+        singles = [
+            score(gold, {key: one.by_order[order] for key, one in by_id.items()}, "boundary").triplet.f1
+            for order in decode.orders
+        ]
+        faults = [bool(problems) for one in analyses for problems in one.problems.values()]
+        return {
+            "f1": report.triplet.f1,
+            "entity_f1": report.entity.f1,
+            "relation_f1": report.relation.f1,
+            "single_f1": sum(singles) / len(singles),
+            "problems": sum(faults) / max(1, len(faults)),
+        }
+
+    return evaluate

@@ -1,0 +1,185 @@
+"""``Extractor``: the front door for programs. ::
+
+    from speechre import Extractor
+
+    extractor = Extractor.from_pretrained("speechre-tiny-conll04")
+    extraction = extractor("talk.wav")
+    for triplet in extraction.triplets:
+        print(triplet.head.text, triplet.relation, triplet.tail.text, triplet.confidence)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speechre.audio import SAMPLE_RATE_HZ, from_array, read_audio
+from speechre.decode.engine import DecodingEngine
+from speechre.decode.ensemble import Analysis, analyze, merge_analyses
+from speechre.errors import AudioError, SpeechreError, UsageError
+from speechre.extract.chunks import WINDOW_S, split_at_pauses
+from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
+from speechre.model.log_mel import log_mel
+from speechre.types import Extraction, Utterance
+from speechre.vote import vote_rule
+
+Samples = NDArray[np.float32]
+Source = str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance
+"""One recording: a path, the bytes of a file, (array, rate in Hz), or an utterance with audio."""
+
+OnError = Callable[[str, SpeechreError], None]
+"""Told the name of a recording that failed and why."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording, read: mono float32 samples at 16 kHz."""
+
+    id: str
+    source: str
+    samples: Samples
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / SAMPLE_RATE_HZ
+
+
+class Extractor:
+    """Turns recordings into triplets with one model. Answers do not depend on the batch size or on the other recordings."""
+
+    def __init__(self, checkpoint: Checkpoint, batch_size: int = 8) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size}; expected 1 or more")
+        self.checkpoint = checkpoint
+        self.batch_size = batch_size
+        self._sequencer = checkpoint.sequencer()
+        config = checkpoint.config
+        self._rule = vote_rule(config.decode)
+        self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
+        *,
+        device: str = "cpu",
+        batch_size: int = 8,
+        **decode: Any,
+    ) -> Extractor:
+        """A shipped model by name, or a model folder.
+
+        ``decode`` overrides fields of :class:`speechre.config.DecodeConfig` for this extractor: ``orders``, ``beams``,
+        ``threshold``, ``vote``, ... Raises :class:`CheckpointError` and :class:`UsageError`.
+        """
+        checkpoint = load_checkpoint(os.fspath(name_or_path), device)
+        data = checkpoint.config.to_dict()
+        data["decode"] |= decode
+        return cls(replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options")), batch_size)
+
+    @overload
+    def __call__(self, source: str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance) -> Extraction: ...
+    @overload
+    def __call__(self, source: NDArray[Any], rate_hz: int) -> Extraction: ...
+    @overload
+    def __call__(self, source: list[Source]) -> list[Extraction]: ...
+    @overload
+    def __call__(self, source: Iterator[Source]) -> Iterator[Extraction]: ...
+    def __call__(self, source: Any, rate_hz: int | None = None) -> Extraction | list[Extraction] | Iterator[Extraction]:
+        """One recording gives one Extraction, a list gives a list, an iterator (a generator) gives an iterator.
+
+        A recording is a path, the bytes of a file, an array with ``rate_hz`` (or as a pair), or an :class:`Utterance`. An
+        array is (samples,) or (samples, channels). Raises :class:`AudioError` on one that cannot be heard.
+        """
+        if isinstance(source, np.ndarray | torch.Tensor):
+            if rate_hz is None:
+                raise UsageError("an array has no sampling rate of its own; pass it: extractor(array, 16000)")
+            return next(self.extract_many([(source, rate_hz)]))
+        if isinstance(source, str | os.PathLike | bytes | tuple | Utterance):
+            return next(self.extract_many([source]))
+        if isinstance(source, list):
+            return list(self.extract_many(source))
+        if isinstance(source, Iterator):
+            return self.extract_many(source)
+        raise UsageError(
+            f"got {type(source).__name__}; expected a path, bytes, (array, rate), an Utterance, a list or an iterator of these"
+        )
+
+    def extract_many(self, sources: Iterable[Source], on_error: OnError | None = None) -> Iterator[Extraction]:
+        """An Extraction for each recording, in the same sequence, read and decoded ``batch_size`` at a time.
+
+        With ``on_error``, a recording that cannot be read is reported there and left out; without, it raises.
+        """
+        for recording, analysis in self.analyze_many(sources, on_error):
+            yield Extraction(
+                id=recording.id,
+                source=recording.source,
+                duration_s=recording.duration_s,
+                model=self.checkpoint.model_id,
+                triplets=analysis.triplets,
+                transcript=analysis.transcript,
+                relation_probabilities=analysis.relation_probabilities,
+                warnings=analysis.warnings,
+            )
+
+    def analyze_many(
+        self, sources: Iterable[Source], on_error: OnError | None = None
+    ) -> Iterator[tuple[Recording, Analysis]]:
+        """As :meth:`extract_many`, with what each order said, all beams and all parse problems."""
+        batch: list[Recording] = []
+        for number, source in enumerate(sources):
+            try:
+                batch.append(read_recording(source, number))
+            except AudioError as error:
+                if on_error is None:
+                    raise
+                on_error(_name(source, number), error)
+            if len(batch) == self.batch_size:
+                yield from self._analyze(batch)
+                batch = []
+        if batch:
+            yield from self._analyze(batch)
+
+    def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Analysis]]:
+        chunks = [split_at_pauses(recording.samples) for recording in recordings]
+        mels = [self._mel(chunk) for ours in chunks for chunk in ours]
+        analyses: list[Analysis] = []
+        for start in range(0, len(mels), self.batch_size):
+            decoded = self.engine.decode(mels[start : start + self.batch_size])
+            analyses += [analyze(one, self._sequencer, self._rule) for one in decoded]
+        for recording, ours in zip(recordings, chunks, strict=True):
+            parts, analyses = analyses[: len(ours)], analyses[len(ours) :]
+            yield recording, merge_analyses(parts)
+
+    def _mel(self, samples: Samples) -> torch.Tensor:
+        if not self.checkpoint.config.model.exact_length:
+            samples = np.pad(samples, (0, int(WINDOW_S * SAMPLE_RATE_HZ) - len(samples)))
+        return log_mel(torch.from_numpy(samples), self.checkpoint.network.config.num_mel_bins)
+
+
+def _name(source: Source, number: int) -> str:
+    if isinstance(source, Utterance):
+        return source.id
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"recording-{number}"
+
+
+def read_recording(source: Source, number: int = 0) -> Recording:
+    """Read one recording. ``number`` names those without a name of their own. Raises :class:`AudioError`."""
+    name = _name(source, number)
+    if isinstance(source, Utterance):
+        if source.audio is None:
+            raise AudioError(f'utterance "{source.id}" has no audio')
+        audio = source.audio
+        samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+        return Recording(source.id, audio.path, samples)
+    if isinstance(source, tuple):
+        return Recording(name, "array", from_array(*source))
+    if isinstance(source, bytes):
+        return Recording(name, "bytes", read_audio(source))
+    return Recording(Path(source).stem, name, read_audio(source))

@@ -1,0 +1,95 @@
+"""From a config to a running training: manifests, tokenizer, network, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from speechre.config import Config
+from speechre.data.store import read_manifest
+from speechre.errors import ConfigError, DataError, UsageError
+from speechre.model.network import SpeechReNetwork, from_whisper, random_whisper
+from speechre.model.sequence import Sequencer, new_tokens
+from speechre.model.tokenizer import Tokenizer
+from speechre.model.weights import WhisperWeights, load_whisper
+from speechre.schema import Schema
+from speechre.schemas import load_schema
+from speechre.train.examples import Example, prepare_example
+from speechre.train.loop import Evaluate, Report, run_training
+from speechre.train.state import find_state
+from speechre.types import Utterance
+
+EvaluateFactory = Callable[[Sequence[Utterance], Sequencer, Config], Evaluate]
+"""Makes the function that scores a network on these dev utterances during training."""
+
+
+def load_backbone(source: str, seed: int) -> WhisperWeights:
+    """The pretrained Whisper that a config names; ``random`` is a tiny untrained one with tiny.en's vocabulary, for tests."""
+    if source != "random":
+        return load_whisper(source)
+    real = load_whisper("tiny.en")
+    return random_whisper(real.tokenizer_json, real.config.vocab_size, seed)
+
+
+def build_network(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequencer]:
+    """A network at its start, with the new tokens of ``schema``, and the sequencer that fits it."""
+    torch.manual_seed(config.train.seed)
+    weights = load_backbone(config.model.backbone, config.train.seed)
+    tokens = new_tokens(schema)
+    tokenizer = Tokenizer.from_whisper(weights.tokenizer_json, list(tokens))
+    sequencer = Sequencer(tokenizer, schema, config.model.prompt_style)
+    return from_whisper(weights, tokenizer, tokens, len(schema.relation_types)), sequencer
+
+
+def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
+    """All utterances of some manifests. Raises :class:`ConfigError` if there are none, :class:`DataError` on a fault."""
+    utterances = [utterance for path in manifests for utterance in read_manifest(path)]
+    if not utterances:
+        named = ", ".join(manifests) or "no manifest"
+        raise ConfigError(f"data.{what}: {named} holds no utterance; pass one with --data.{what} PATH")
+    return utterances
+
+
+def prepare_examples(
+    utterances: Sequence[Utterance], sequencer: Sequencer, config: Config, report: Report
+) -> list[Example]:
+    """Training examples; utterances over ``data.max_duration_s`` are left out and reported by name."""
+    examples = []
+    for utterance in utterances:
+        try:
+            examples.append(prepare_example(utterance, sequencer, config))
+        except DataError as error:
+            report(f"left out: {error}")
+    if not examples:
+        raise DataError(f"none of the {len(utterances)} utterances can be trained on; see the messages above")
+    return examples
+
+
+def start_training(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    evaluate_factory: EvaluateFactory | None = None,
+    report: Report = lambda line: None,
+) -> Path:
+    """Train as ``config`` says and return the final model's folder.
+
+    Raises :class:`UsageError` when ``folder`` already holds a run and ``resume`` is off: nothing is overwritten.
+    """
+    if not resume and find_state(folder / "checkpoint") is not None:
+        raise UsageError(f"{folder} already holds a run; continue it with --resume, or choose another --output")
+    schema = load_schema(config.data.schema)
+    network, sequencer = build_network(config, schema)
+    train = read_utterances(config.data.train, "train")
+    evaluate = None
+    if evaluate_factory is not None and config.data.dev:
+        evaluate = evaluate_factory(read_utterances(config.data.dev, "dev"), sequencer, config)
+    examples = prepare_examples(train, sequencer, config, report)
+    hours = sum(example.duration_s for example in examples) / 3600
+    report(f"{len(examples)} utterances, {hours:.2f} h, {sum(len(e.triplets) for e in examples)} triplets")
+    return run_training(
+        config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, report=report
+    )

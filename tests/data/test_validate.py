@@ -1,0 +1,192 @@
+"""The validator lists every fault of a manifest at once and never raises on content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechre.data.store import read_manifest
+from speechre.data.validate import Issue, validate_manifest
+from speechre.errors import DataError
+from speechre.schemas import CONLL04
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(-0.3, 0.3, 16000)
+    for name, sound in [
+        ("good", noise),
+        ("silent", np.zeros(16000)),
+        ("clipped", np.clip(noise * 10, -1, 1)),
+        ("long", np.tile(noise, 31)),
+    ]:
+        soundfile.write(tmp_path / f"{name}.wav", sound, 16000)
+    content = (tmp_path / "good.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: len(content) // 2])
+    return tmp_path
+
+
+def line(
+    name: str = "u", audio: object = "good.wav", relations: object = (), **changes: Any
+) -> dict[str, Any]:
+    return {
+        "id": name,
+        "audio": {"path": audio} if isinstance(audio, str) else audio,
+        "text": "Uma Reyes left Orbitcorp for Velden .",
+        "entities": [
+            {"id": "e0", "text": "Uma Reyes", "type": "Peop", "start": 0, "end": 9},
+            {"id": "e1", "text": "Orbitcorp", "type": "Org", "start": 15, "end": 24},
+            {"id": "e2", "text": "Velden", "type": "Loc", "start": 29, "end": 35},
+        ],
+        "relations": [dict(zip(("head", "type", "tail"), relation, strict=True)) for relation in relations],
+        **changes,
+    }
+
+
+def check(folder: Path, *lines: object, **options: Any) -> list[Issue]:
+    path = folder / "m.jsonl"
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+    return validate_manifest(path, CONLL04, **options)
+
+
+def codes(issues: list[Issue]) -> list[str]:
+    return [issue.code for issue in issues]
+
+
+def test_a_sound_manifest_has_no_issue(folder: Path) -> None:
+    relations = [("e0", "Work_For", "e1"), ("e0", "Live_In", "e2"), ("e1", "OrgBased_In", "e2")]
+    assert check(folder, line(relations=relations), line("v")) == []
+
+
+def test_all_faults_come_at_once_with_their_lines(folder: Path) -> None:
+    bad_span = line("b")
+    bad_span["entities"][0]["start"] = 3
+    issues = check(
+        folder,
+        line("a", audio="missing.wav", relations=[("e0", "Kill", "e2"), ("e0", "Like", "e9")]),
+        "{broken",
+        "",
+        bad_span,
+        line("a"),
+    )
+    assert [(issue.line, issue.code, issue.utterance_id) for issue in issues] == [
+        (1, "dangling-id", "a"),
+        (1, "pair-not-allowed", "a"),
+        (1, "unknown-relation-type", "a"),
+        (1, "missing-audio", "a"),
+        (2, "bad-json", None),
+        (3, "blank-line", None),
+        (4, "offset-mismatch", "b"),
+        (5, "duplicate-id", "a"),
+    ]
+    assert all(issue.severity == "error" for issue in issues)
+    assert str(issues[1]) == (
+        f'{folder / "m.jsonl"}:1 (utterance "a"): error pair-not-allowed: relation 0: "Kill" from Peop to '
+        "Loc; "
+        f"expected Peop to Peop"
+    )
+    assert issues[1].to_dict()["code"] == "pair-not-allowed"
+
+
+@pytest.mark.parametrize(
+    ("relations", "expected"),
+    [
+        ([("e0", "Live_In", "e2")] * 2, ["duplicate-triplet"]),
+        ([("e2", "Located_In", "e2")], ["self-relation"]),
+        ([("e0", "Work_For", "e1"), ("e1", "Work_For", "e0")], ["pair-not-allowed", "both-directions"]),
+    ],
+)
+def test_relations(folder: Path, relations: list[tuple[str, str, str]], expected: list[str]) -> None:
+    assert codes(check(folder, line(relations=relations))) == expected
+
+
+def test_the_same_words_at_two_places_are_a_duplicate(folder: Path) -> None:
+    entities = [
+        {"id": f"e{i}", "text": "Bo", "type": "Peop", "start": i * 3, "end": i * 3 + 2} for i in range(3)
+    ]
+    relations = [{"head": "e0", "tail": "e1", "type": "Kill"}, {"head": "e1", "tail": "e2", "type": "Kill"}]
+    issues = check(folder, line(text="Bo Bo Bo", entities=entities) | {"relations": relations})
+    assert codes(issues) == ["duplicate-triplet"]
+    assert "stands 2 times" in issues[0].message
+
+
+@pytest.mark.parametrize(
+    ("audio", "code", "severity"),
+    [
+        (None, "no-audio", "warning"),
+        ("silent.wav", "silent-audio", "warning"),
+        ("clipped.wav", "clipped-audio", "warning"),
+        ("long.wav", "long-audio", "warning"),
+        ("missing.wav", "missing-audio", "error"),
+        ("nul\0.wav", "missing-audio", "error"),
+        ("cut.wav", "unreadable-audio", "error"),
+        (".", "unreadable-audio", "error"),
+        ({"path": "good.wav", "start_s": 5}, "unreadable-audio", "error"),
+        ({"path": "good.wav", "start_s": "5"}, "bad-window", "error"),
+        (7, "wrong-type", "error"),
+    ],
+)
+def test_audio(folder: Path, audio: object, code: str, severity: str) -> None:
+    issues = check(folder, line(audio=audio))
+    assert [(issue.code, issue.severity) for issue in issues] == [(code, severity)]
+    quiet = check(folder, line(audio=audio), check_audio=False)
+    assert codes(quiet) == ([code] if code in ("bad-window", "wrong-type") else [])
+
+
+def test_types_empty_text_and_no_schema(folder: Path) -> None:
+    issues = check(folder, line(text=" ", entities=[{"id": "e0", "text": "x", "type": "Planet"}]))
+    assert codes(issues) == ["empty-text", "unknown-entity-type"]
+    assert codes(validate_manifest(folder / "m.jsonl")) == ["empty-text"]
+    assert codes(check(folder, {"id": "a"})) == ["empty-text", "no-audio"]
+
+
+def test_empty_and_unreadable_files(folder: Path) -> None:
+    assert codes(check(folder)) == ["empty-manifest"]
+    with pytest.raises(DataError, match="no such file"):
+        validate_manifest(folder / "missing.jsonl")
+    (folder / "bom.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(line()).encode())
+    assert codes(validate_manifest(folder / "bom.jsonl")) == ["byte-order-mark"]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 40)
+    | st.floats()
+    | st.sampled_from(["", "e0", "Peop", "Uma"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "text", "type", "head", "tail", "start", "end", "path"]), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "text", "audio", "entities", "relations", "extra", "split"]), json_values
+    )
+)
+def test_it_never_raises_on_content_and_agrees_with_the_reader(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.jsonl"
+    path.write_text(json.dumps(line(audio=None) | changes) + "\n")
+    issues = validate_manifest(path)
+    if any(issue.severity == "error" and issue.code != "missing-audio" for issue in issues):
+        if not any(issue.code == "unreadable-audio" for issue in issues):
+            with pytest.raises(DataError):
+                read_manifest(path)
+    else:
+        read_manifest(path)

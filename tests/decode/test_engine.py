@@ -1,0 +1,179 @@
+"""The cached, batched engine against a reference that uses neither cache nor batch, and against itself in other batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from speechre.config import DecodeConfig, ModelConfig
+from speechre.decode.constraints import TokenGrammar
+from speechre.decode.engine import DecodingEngine
+from speechre.decode.search import Generation
+from speechre.grammar import END, START, TEXT, Grammar
+from speechre.model.network import Encoded, SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.orders import ORDERS, Order
+from speechre.parse import parse
+from tests.tiny import random_mels, tiny_network
+
+DECODE = DecodeConfig(max_new_tokens=14, max_transcript_tokens=6, relation_threshold=0.5)
+
+
+def forward(network: SpeechReNetwork, ids: list[int], encoded: Encoded) -> torch.Tensor:
+    """Logits (V,) behind ``ids``: one whole uncached pass over one sequence."""
+    causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    hidden, _ = network.whisper.decoder(
+        torch.tensor([ids]), torch.arange(len(ids))[None], causal, network.cross_memory(encoded), None
+    )
+    return network.whisper.logits(hidden[0, -1]).float()
+
+
+def allowed_ids(order: Order, sequencer: Sequencer, answer: list[int]) -> torch.Tensor:
+    """What may follow ``answer``, from the automaton itself, token by token."""
+    grammar = Grammar(order, sequencer.schema)
+    state = START
+    for token in answer:
+        piece = TEXT if token < sequencer.tokenizer.num_text_tokens else sequencer.pieces([token])[0]
+        state = grammar.transitions(state)[piece]
+    mask = torch.zeros(sequencer.tokenizer.vocab_size, dtype=torch.bool)
+    for piece in grammar.transitions(state):
+        if piece == TEXT:
+            mask[: sequencer.tokenizer.num_text_tokens] = True
+        else:
+            mask[sequencer.tokenizer.eot_id if piece == END else sequencer.piece_id(piece)] = True
+    return mask
+
+
+def reference_search(
+    network: SpeechReNetwork, sequencer: Sequencer, encoded: Encoded, prefix: list[int], order: Order, config: DecodeConfig
+) -> list[Generation]:
+    """Beam search as speechre.decode.search states it: plain lists, every step a new forward pass of every beam."""
+    eot, width = sequencer.tokenizer.eot_id, config.beams
+    live: list[tuple[list[int], float]] = [([], 0.0)]
+    finished: list[Generation] = []
+
+    def rank(one: Generation) -> tuple[bool, float]:
+        return (one.is_finished, one.score(config.length_penalty))
+
+    for _ in range(config.max_new_tokens):
+        candidates = []
+        for beam, (answer, score) in enumerate(live):
+            logits = forward(network, prefix + answer, encoded)
+            if config.constrained:
+                logits = logits.masked_fill(~allowed_ids(order, sequencer, answer), -torch.inf)
+            log_probs = logits.log_softmax(0)
+            best, tokens = log_probs.topk(2 * width)
+            candidates += [
+                (score + b, beam, t) for b, t in zip(best.tolist(), tokens.tolist(), strict=True) if b > -torch.inf
+            ]
+        candidates.sort(key=lambda c: -c[0])
+        following = []
+        for place, (score, beam, token) in enumerate(candidates[: 2 * width]):
+            if token == eot:
+                if place < width:
+                    finished.append(Generation(tuple(live[beam][0]), score, True))
+            elif len(following) < width:
+                following.append(([*live[beam][0], token], score))
+        live = following
+        if not live or (width == 1 and finished):
+            break
+        if width > 1 and len(finished) >= width:
+            worst = sorted(map(rank, finished), reverse=True)[width - 1][1]
+            if live[0][1] / (config.max_new_tokens + 1) ** config.length_penalty <= worst:
+                break
+    else:
+        finished += [Generation(tuple(answer), score, False) for answer, score in live]
+    return sorted(finished, key=rank, reverse=True)[:width]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize(("style", "transcript"), [("compact", True), ("paper", False)])
+def test_engine_equals_uncached_unbatched_search(beams: int, constrained: bool, style: str, transcript: bool) -> None:
+    network, sequencer = tiny_network(style)
+    config = dataclasses.replace(DECODE, beams=beams, constrained=constrained, orders=("hrt", "trh", "rth"))
+    model = ModelConfig(transcript=transcript, prompt_style=style)  # type: ignore[arg-type]
+    mels = random_mels(4, seed=beams)
+    engine = DecodingEngine(network, sequencer, model, config)
+    with torch.inference_mode():
+        for mel, decoded in zip(mels, engine.decode(mels), strict=True):
+            encoded = network.encode([mel])
+            prefix = sequencer.start_ids()
+            if transcript:
+                written: list[int] = []
+                mask = engine._transcript_mask
+                while len(written) < config.max_transcript_tokens:
+                    token = int(forward(network, prefix + written, encoded).masked_fill(~mask, -torch.inf).argmax())
+                    if token in (sequencer.relations_id, sequencer.tokenizer.eot_id):
+                        break
+                    written.append(token)
+                assert decoded.transcript == sequencer.tokenizer.decode_text(written).strip()
+                prefix += written
+            probabilities = network.relation_logits(encoded)[0].sigmoid().tolist()
+            assert list(decoded.relation_probabilities.values()) == pytest.approx(probabilities, abs=1e-5)
+            names = [n for n, p in zip(sequencer.schema.relation_types, probabilities, strict=True) if p >= 0.5]
+            prefix += sequencer.relation_prompt_ids(names)
+            for name, generations in decoded.generations.items():
+                expected = reference_search(
+                    network, sequencer, encoded, prefix + sequencer.order_prompt_ids(ORDERS[name]), ORDERS[name], config
+                )
+                assert [g.ids for g in generations] == [g.ids for g in expected]
+                assert [g.is_finished for g in generations] == [g.is_finished for g in expected]
+                assert [g.log_prob for g in generations] == pytest.approx([g.log_prob for g in expected], abs=1e-3)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers_do_not_depend_on_the_batch(beams: int) -> None:
+    network, sequencer = tiny_network()
+    engine = DecodingEngine(network, sequencer, ModelConfig(), dataclasses.replace(DECODE, beams=beams))
+    mels = random_mels(16, seed=7)
+
+    def ids(decoded: object) -> object:
+        return {name: [g.ids for g in gs] for name, gs in decoded.generations.items()}  # type: ignore[attr-defined]
+
+    alone = [engine.decode([mel])[0] for mel in mels]
+    for size in (4, 16):
+        batched = [one for i in range(0, 16, size) for one in engine.decode(mels[i : i + size])]
+        assert [ids(one) for one in batched] == [ids(one) for one in alone]
+        assert [one.transcript for one in batched] == [one.transcript for one in alone]
+    sequence = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
+    shuffled = engine.decode([mels[i] for i in sequence])
+    assert [ids(one) for one in shuffled] == [ids(alone[i]) for i in sequence]
+
+
+def test_constrained_generations_have_no_problem_but_their_length() -> None:
+    network, sequencer = tiny_network()
+    engine = DecodingEngine(network, sequencer, ModelConfig(), dataclasses.replace(DECODE, beams=3, max_new_tokens=40))
+    finished = 0
+    for decoded in engine.decode(random_mels(8, seed=3)):
+        for name, generations in decoded.generations.items():
+            for generation in generations:
+                parsed = parse(sequencer.pieces(generation.ids), ORDERS[name], sequencer.schema)
+                if generation.is_finished:
+                    finished += 1
+                    assert all("twice" in problem or "without text" in problem for problem in parsed.problems)
+                for triplet in parsed.triplets:
+                    if triplet.head.type and triplet.tail.type:
+                        assert sequencer.schema.allows(triplet.head.type, triplet.relation, triplet.tail.type)
+    assert finished > 0
+
+
+def test_token_grammar_follows_the_automaton() -> None:
+    _, sequencer = tiny_network()
+    table = TokenGrammar(tuple(ORDERS.values()), sequencer, torch.device("cpu"))
+    for name, order in ORDERS.items():
+        state = torch.tensor(table.start[name])
+        answer: list[int] = []
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(40):
+            expected = allowed_ids(order, sequencer, answer)
+            assert torch.equal(table.allowed[state], expected)
+            choices = expected.nonzero().flatten()
+            choices = choices[choices != sequencer.tokenizer.eot_id]
+            token = choices[torch.randint(len(choices), (1,), generator=generator)][0]
+            if len(choices) > 100:  # text and types: end the entity now and then
+                token = choices[-1] if torch.rand(1, generator=generator) < 0.5 else token
+            state = table.advance(state, token)
+            answer.append(int(token))

@@ -1,0 +1,32 @@
+"""A tiny random model for tests: real code and real vocabulary, two narrow layers."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from speechre.config import Config
+from speechre.model.network import SpeechReNetwork
+from speechre.model.sequence import Sequencer
+from speechre.schemas import CONLL04
+from speechre.train.setup import build_network
+
+CONFIG = Config.from_dict(
+    {"model": {"backbone": "random"}, "decode": {"max_new_tokens": 24, "max_transcript_tokens": 12}}
+)
+
+
+@cache
+def tiny_network(prompt_style: str = "compact") -> tuple[SpeechReNetwork, Sequencer]:
+    """The same network for every caller: do not train it."""
+    config = Config.from_dict({"model": {"backbone": "random", "prompt_style": prompt_style}})
+    network, sequencer = build_network(config, CONLL04)
+    return network.eval(), sequencer
+
+
+def random_mels(count: int, seed: int = 0, frames: tuple[int, int] = (40, 300)) -> list[torch.Tensor]:
+    """Log-mels of random even lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(frames[0] // 2, frames[1] // 2, (count,), generator=generator) * 2
+    return [torch.randn(80, int(length), generator=generator) * 0.5 for length in lengths]
