@@ -1,12 +1,11 @@
 """The command line: ``speechre COMMAND``. stdout is data, stderr is messages and progress.
 
-Exit codes: 0 done, 1 findings or failed items, 2 usage, 130 interrupted, 141 when the reader of stdout went away.
-Building the parser loads nothing heavy; each command loads what it needs when it runs.
+Exit codes: 0 done, 1 findings or failed items, 2 usage, 130 interrupted, 141 when the reader of stdout went
+away. Building the parser loads nothing heavy; each command loads what it needs when it runs.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from speechre import __version__
 from speechre.cli import data, evaluate, extract, score, train
 from speechre.cli.options import Parser
-from speechre.cli.output import message, report_error
+from speechre.cli.output import discard_stdout, message, report_error
 from speechre.errors import SpeechreError, UsageError
 
 INTERRUPTED = 130
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(sys.argv[1:] if argv is None else list(argv))
             sys.stdout.flush()
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         message("interrupted")
@@ -61,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Commands name the files they fail on; what is left is the machine: a full disk, too many open files.
         where = f"{error.filename}: " if error.filename else ""
         message(f"{type(error).__name__}: {where}{error.strerror or error}")
+        discard_stdout()
         return 1
     return code
 
@@ -81,7 +81,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _write_utf8() -> None:
-    """Data is UTF-8 whatever the locale; a lone surrogate (in a file name) becomes JSON's own escape of it."""
+    """UTF-8 whatever the locale; a lone surrogate (in a file name) becomes JSON's own escape of it."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -90,14 +90,8 @@ def _write_utf8() -> None:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """No warnings of libraries between the messages; ``python -W`` and PYTHONWARNINGS still bring them back."""
+    """No warnings of libraries between the messages; ``python -W`` and PYTHONWARNINGS bring them back."""
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
         yield
-
-
-def _discard_stdout() -> None:
-    """Point stdout at nothing, or Python complains about the closed pipe when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-

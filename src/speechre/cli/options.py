@@ -72,9 +72,7 @@ def add_decoding(parser: Parser) -> None:
         metavar="ORDER,...",
         help=f"element orders to ask for, some of {','.join(ORDERS)} (default: the model's)",
     )
-    parser.add_argument(
-        "--beams", type=positive_int, metavar="K", help="beams an order (default: the model's)"
-    )
+    parser.add_argument("--beams", type=positive_int, metavar="K", help="beams an order (default: the model's)")
     parser.add_argument(
         "--threshold",
         type=probability,

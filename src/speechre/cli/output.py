@@ -1,6 +1,7 @@
 """What commands write: data to stdout or a file, messages and progress to stderr.
 
-Text that came from outside (file names, transcripts, annotations) never reaches a terminal as control characters.
+Text that came from outside (file names, transcripts, annotations) never reaches a terminal as control
+characters.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from speechre.errors import SpeechreError, UsageError
+from speechre.evaluate.report import Table
 from speechre.types import Entity, Extraction
-
-if TYPE_CHECKING:
-    from speechre.evaluate.report import Table
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WIDE = 10_000  # columns where no terminal sets a limit: programs that read a table want whole lines
@@ -54,13 +53,15 @@ class Output:
         return self.file.isatty()
 
     def write(self, text: str) -> None:
-        """Write and flush. Raises :class:`UsageError` when the place is full or gone, but for a closed pipe."""
+        """Write and flush. Raises :class:`UsageError` when the place is full or gone."""
         try:
             self.file.write(text)
             self.file.flush()
         except BrokenPipeError:
             raise  # the reader has seen enough: main ends without a word
         except OSError as error:
+            if self.file is sys.stdout:
+                discard_stdout()
             raise _cannot_write(self.name, error) from error
 
     def write_json(self, record: Mapping[str, Any]) -> None:
@@ -68,12 +69,18 @@ class Output:
         self.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def discard_stdout() -> None:
+    """Point stdout, which cannot be written any more, at nothing: Python flushes it once more at exit."""
+    if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def open_output(path: Path | None) -> Iterator[Output]:
     """Standard output, or a file that appears whole or not at all.
 
-    Opening proves that the place can be written, so open it before loading a model. What is not a regular file (a pipe, a
-    device) is written as it comes. Raises :class:`UsageError`.
+    Opening proves that the place can be written, so open it before loading a model. What is not a regular
+    file (a pipe, a device) is written as it comes. Raises :class:`UsageError`.
     """
     if path is None:
         yield Output(sys.stdout, "standard output")
@@ -89,13 +96,22 @@ def open_output(path: Path | None) -> Iterator[Output]:
     except (OSError, ValueError) as error:
         raise _cannot_write(str(path), error) from error
     try:
-        with file:
+        try:
             yield Output(file, str(path))
+        finally:
+            _close(file, path)
         if not is_special:
             _replace(building, target, path)
     finally:
         if not is_special:
             building.unlink(missing_ok=True)
+
+
+def _close(file: TextIO, path: Path) -> None:
+    try:
+        file.close()  # which writes what is left in the buffer
+    except OSError as error:
+        raise _cannot_write(str(path), error) from error
 
 
 def _replace(building: Path, target: Path, path: Path) -> None:
@@ -111,7 +127,7 @@ def _cannot_write(name: str, error: OSError | ValueError) -> UsageError:
 
 
 def print_tables(out: Output, tables: Iterable[Table]) -> None:
-    """Tables for people, each under its title: as wide as the terminal, or as they need where there is none."""
+    """Tables for people, each under its title: as wide as the terminal, if there is one."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -141,9 +157,7 @@ def _is_number(cell: str) -> bool:
 
 
 def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> None:
-    """One recording for people: its name, transcript, triplets with types, confidence and votes, and warnings."""
-    from speechre.evaluate.report import Table
-
+    """One recording for people: name, transcript, warnings, triplets with types, confidence and votes."""
     out.write(one_line(f"{extraction.source}  {extraction.duration_s:.1f} s") + "\n")
     if extraction.transcript is not None:
         out.write(one_line(f'"{extraction.transcript}"') + "\n")

@@ -87,11 +87,14 @@ def report_markdown(evaluation: Evaluation) -> str:
     lines = [
         f"# {evaluation.model}",
         "",
-        f"Orders {','.join(decode.orders)}, {decode.beams} beam{'s' if decode.beams > 1 else ''}, {decode.vote} vote. "
+        f"Orders {','.join(decode.orders)}, {decode.beams} beam{'s' if decode.beams > 1 else ''}, "
+        f"{decode.vote} vote. "
         "report.json has all figures and the whole config; predictions.jsonl has the answers.",
         "",
     ]
-    machine = Table("Made with", ("what", "version"), tuple((k, str(v)) for k, v in evaluation.machine.items()))
+    machine = Table(
+        "Made with", ("what", "version"), tuple((k, str(v)) for k, v in evaluation.machine.items())
+    )
     return "\n".join([*lines, *(table.to_markdown() for table in (*evaluation_tables(evaluation), machine))])
 
 

@@ -1,7 +1,7 @@
-"""One model on one manifest: the vote, every order alone, the relation head, the transcripts, and what went wrong.
+"""One model on one manifest: the vote, every order alone, the relation head, the transcripts, the problems.
 
-Gold comes straight from the annotation, with the annotation's own texts; nothing of it passes through a tokenizer or a
-prompt. Every utterance that goes in is counted, or the evaluation fails and names the ids.
+Gold comes straight from the annotation, with the annotation's own texts; nothing of it passes through a
+tokenizer or a prompt. Every utterance that goes in is counted, or the evaluation fails and names the ids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VERSIONS_OF = ("torch", "numpy", "soundfile", "soxr", "tokenizers", "safetensor
 
 @dataclass(frozen=True, slots=True)
 class ProblemCounts:
-    """How many generations there were, and how many of them the parser or the token limit found fault with."""
+    """How many generations there were, and how many had a problem: a fault of form, or no end."""
 
     num_generations: int
     num_with_problems: int
@@ -74,8 +74,8 @@ class WordErrors:
 class Evaluation:
     """All figures of one evaluation.
 
-    ``vote`` scores the ensemble's answers, ``orders`` what each order's best generation says alone. ``transcript`` is
-    ``None`` where no utterance has both a text and a transcript.
+    ``vote`` scores the ensemble's answers, ``orders`` what each order's best generation says alone.
+    ``transcript`` is ``None`` where no utterance has both a text and a transcript.
     """
 
     vote: ScoreReport
@@ -95,7 +95,7 @@ class Evaluation:
         return ProblemCounts(sum(c.num_generations for c in counts), sum(c.num_with_problems for c in counts))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``evaluate --json``: the scoring object's keys first, then what only an evaluation knows."""
+        """The object that ``evaluate --json`` prints: the keys of ``score --json`` first, then more."""
         return {
             **self.vote.to_dict(),
             "orders": {name: report.to_dict() for name, report in self.orders.items()},
@@ -125,11 +125,12 @@ def evaluate(
 ) -> Evaluation:
     """Score ``analyses``, pairs of an utterance's id and what a model found in it, against ``utterances``.
 
-    ``model`` names what answered, ``config`` is how: its ``decode.relation_threshold`` is the relation head's, and with
-    ``data.text_style`` "plain" transcripts are compared with the plain form of the text, which such a model writes.
+    ``model`` names what answered, ``config`` is how: its ``decode.relation_threshold`` is the relation
+    head's, and with ``data.text_style`` "plain" transcripts are compared with the plain form of the text,
+    which such a model writes.
 
-    Raises :class:`DataError` when what comes out is not what went in (an id missing, unknown or given twice) and when
-    the analyses differ in their orders, :class:`UsageError` on an unknown protocol.
+    Raises :class:`DataError` when what comes out is not what went in (an id missing, unknown or given twice)
+    and when the analyses differ in their orders, :class:`UsageError` on an unknown protocol.
     """
     gold = {utterance.id: utterance.triplets for utterance in utterances}
     if not gold or len(gold) < len(utterances):
@@ -171,8 +172,8 @@ def _common_orders(found: Mapping[str, Analysis]) -> tuple[str, ...]:
     for utterance_id, analysis in found.items():
         if set(analysis.by_order) != set(first.by_order):
             raise DataError(
-                f'utterance "{utterance_id}" was read in the orders {",".join(analysis.by_order)}, "{first_id}" in '
-                f"{','.join(first.by_order)}; an evaluation needs the same orders for all"
+                f'utterance "{utterance_id}" was read in the orders {",".join(analysis.by_order)}, '
+                f'"{first_id}" in {",".join(first.by_order)}; an evaluation needs the same orders for all'
             )
     return tuple(first.by_order)
 
@@ -180,7 +181,7 @@ def _common_orders(found: Mapping[str, Analysis]) -> tuple[str, ...]:
 def _relation_head_counts(
     utterances: Sequence[Utterance], found: Mapping[str, Analysis], threshold: float
 ) -> Counts:
-    """The relation head as a classifier of utterances: types at or over the threshold against annotated types."""
+    """The relation head as a classifier of utterances: types from the threshold on against gold types."""
     total = Counts()
     for utterance in utterances:
         probabilities = found[utterance.id].relation_probabilities

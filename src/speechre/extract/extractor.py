@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,9 @@ class Extractor:
         return cls(replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options")), batch_size)
 
     @overload
-    def __call__(self, source: str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance) -> Extraction: ...
+    def __call__(
+        self, source: str | os.PathLike[str] | bytes | io.IOBase | tuple[Any, int] | Utterance
+    ) -> Extraction: ...
     @overload
     def __call__(self, source: NDArray[Any], rate_hz: int) -> Extraction: ...
     @overload
@@ -94,13 +97,15 @@ class Extractor:
     def __call__(self, source: Any, rate_hz: int | None = None) -> Extraction | list[Extraction] | Iterator[Extraction]:
         """One recording gives one Extraction, a list gives a list, an iterator (a generator) gives an iterator.
 
-        A recording is a path, the bytes of a file, an array with ``rate_hz`` (or as a pair), or an :class:`Utterance`. An
+        A recording is a path, the bytes of a file, an open file, an array with ``rate_hz`` (or as a pair), or an :class:`Utterance`. An
         array is (samples,) or (samples, channels). Raises :class:`AudioError` on one that cannot be heard.
         """
         if isinstance(source, np.ndarray | torch.Tensor):
             if rate_hz is None:
                 raise UsageError("an array has no sampling rate of its own; pass it: extractor(array, 16000)")
             return next(self.extract_many([(source, rate_hz)]))
+        if isinstance(source, io.IOBase):  # an open file would else pass for an iterator over its lines
+            source = source.read()
         if isinstance(source, str | os.PathLike | bytes | tuple | Utterance):
             return next(self.extract_many([source]))
         if isinstance(source, list):

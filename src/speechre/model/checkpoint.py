@@ -112,10 +112,11 @@ def replace_folder(building: Path, folder: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     old = folder.with_name(folder.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
     if folder.exists():
+        if old.exists():
+            shutil.rmtree(old)
         folder.rename(old)
+    # Else a kill between the two renames left only the old folder: it stays until the new one is in place.
     building.rename(folder)
     if old.exists():
         shutil.rmtree(old)
@@ -152,7 +153,7 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
         schema = Schema.from_dict(data["schema"])
         config = Config.from_dict(data["run"], str(folder / "config.json"))
         sha256, name = str(data["weights_sha256"]), str(data["name"])
-    except (KeyError, TypeError, ValueError, SpeechreError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, SpeechreError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: not a complete speechre config: {error}") from error
     if file_sha256(folder / "model.safetensors") != sha256:
         raise CheckpointError(
@@ -166,7 +167,9 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
             f"{folder / 'tokenizer.json'}: has {tokenizer.vocab_size} tokens, the model {whisper.vocab_size}"
         )
     network.to(device).eval()
-    return Checkpoint(name, network, tokenizer, schema, config, sha256)
+    checkpoint = Checkpoint(name, network, tokenizer, schema, config, sha256)
+    checkpoint.sequencer()  # raises if the tokenizer belongs to another schema
+    return checkpoint
 
 
 def _read_config(path: Path) -> dict[str, Any]:

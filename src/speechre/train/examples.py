@@ -19,14 +19,17 @@ from torch import Tensor
 from speechre.audio import SAMPLE_RATE_HZ, read_audio
 from speechre.config import AugmentConfig, Config
 from speechre.data.plain_text import plain_utterance
-from speechre.errors import DataError
+from speechre.errors import DataError, SchemaError
 from speechre.linearize import canonical
 from speechre.model.log_mel import log_mel
 from speechre.model.sequence import Branch, Sequencer
+from speechre.model.weights import WhisperConfig
 from speechre.orders import Order, select_orders
 from speechre.types import Entity, Triplet, Utterance
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+MAX_TOKENS = WhisperConfig.max_target_positions
+"""The decoder's positions, the same in every Whisper."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,11 @@ class Example:
 
 
 def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) -> Example:
-    """Read the sound and tokenize the text. Raises :class:`DataError` if there is no sound or it is too long."""
+    """Read the sound and tokenize the text.
+
+    Raises :class:`DataError` if there is no sound or sound or text are too long, :class:`SchemaError` on a type that the
+    sequencer's schema lacks.
+    """
     if utterance.audio is None:
         raise DataError(f'utterance "{utterance.id}" has no audio; training needs one for each utterance')
     audio = utterance.audio
@@ -57,13 +64,14 @@ def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) 
             f'utterance "{utterance.id}": {audio.path} lasts {duration_s:.1f} s, the limit is '
             f"{config.data.max_duration_s:g} s; leave it out or cut it"
         )
+    _check_types(utterance, sequencer)
     if config.data.text_style == "plain":
         utterance = plain_utterance(utterance)
     spoken_first = sorted(utterance.entities, key=lambda e: e.start if e.start is not None else len(utterance.text))
     position = {entity.id: i for i, entity in enumerate(spoken_first)}
     links = sorted(utterance.relations, key=lambda r: (position[r.head_id], position[r.tail_id]))
     triplets = canonical(replace(utterance, relations=tuple(links)).triplets)
-    return Example(
+    example = Example(
         id=utterance.id,
         samples=np.clip(np.round(samples * 32767.0), -32768, 32767).astype(np.int16),
         transcript_ids=tuple(sequencer.text_ids(utterance.text)),
@@ -71,6 +79,42 @@ def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) 
         entities=tuple(spoken_first),
         relations=frozenset(t.relation for t in triplets),
     )
+    _check_length(example, sequencer, config)
+    return example
+
+
+def _check_types(utterance: Utterance, sequencer: Sequencer) -> None:
+    """Raises :class:`SchemaError` on a type that the model has no token for."""
+    try:
+        for entity in utterance.entities:
+            sequencer.schema.check_entity(entity.type)
+        for relation in utterance.relations:
+            sequencer.schema.check_relation(relation.type)
+    except SchemaError as error:
+        raise SchemaError(f'utterance "{utterance.id}": {error}; choose the schema with data.schema') from error
+
+
+def _check_length(example: Example, sequencer: Sequencer, config: Config) -> None:
+    """Raises :class:`DataError` if some order does not fit into the decoder's positions.
+
+    Counted with every relation type in the prompt: which of them will stand there is not known yet.
+    """
+    model = config.model
+    num_tokens = len(sequencer.start_ids())
+    if model.relation_prompt:
+        num_tokens += len(sequencer.relation_prompt_ids(sequencer.schema.relation_types))
+    if model.transcript:
+        num_tokens += len(example.transcript_ids) + (not model.relation_prompt)
+    branches = [sequencer.triplet_branch(example.triplets, order) for order in select_orders(model.orders)]
+    if config.train.entity_target:
+        branches.append(sequencer.entity_branch(example.entities))
+    # The last token of an answer is not fed.
+    num_tokens += max(len(branch.prompt_ids) + len(branch.answer_ids) - 1 for branch in branches)
+    if num_tokens > MAX_TOKENS:
+        raise DataError(
+            f'utterance "{example.id}": its text and triplets take up to {num_tokens} tokens, the decoder knows '
+            f"{MAX_TOKENS}; leave it out or cut it"
+        )
 
 
 def sample_rng(seed: int, epoch: int, utterance_id: str) -> random.Random:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,14 @@ def run_training(
     if resume:
         progress = load_state(folder / "checkpoint", network, optimizer, config)
         report(f"resuming after step {progress.step}")
-    log = _MetricsLog(folder, progress.step)
     batches = batches_from(examples, progress.step, config)
     best = dict(progress.best)
     started, first_step = time.monotonic(), progress.step
-    with _Stopper() as stopper, _prefetch(batches, sequencer, config, network.config.num_mel_bins) as samples_of:
+    with (
+        closing(_MetricsLog(folder, progress.step)) as log,
+        _Stopper() as stopper,
+        _prefetch(batches, sequencer, config, network.config.num_mel_bins) as samples_of,
+    ):
         for step in range(progress.step, config.train.steps):
             tick = time.monotonic()
             loss, norm = _train_step(accelerator, network, optimizer, next(samples_of), sequencer, config, step)
@@ -124,7 +128,6 @@ def run_training(
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
     save_model(folder / "model", network, sequencer, config)
-    log.close()
     return folder / "model"
 
 
@@ -193,6 +196,14 @@ def _prefetch(
         yield samples(executor)
 
 
+def _step_of(line: str) -> float:
+    """The step of a line of metrics.jsonl; behind every step for a line that a kill cut short."""
+    try:
+        return int(json.loads(line)["step"])
+    except (KeyError, TypeError, ValueError):
+        return math.inf
+
+
 class _MetricsLog:
     """metrics.jsonl and TensorBoard. A resumed run drops the lines behind the step it resumes from."""
 
@@ -202,8 +213,11 @@ class _MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if step and path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [line for line in lines if _step_of(line) <= step]
+        # Written beside its place: a kill here must not cost the run its history.
+        building = path.with_name(path.name + ".tmp")
+        building.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        building.replace(path)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 

@@ -55,10 +55,10 @@ def save_state(
 
 
 def _moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {parameter: name for name, parameter in network.named_parameters()}
     return {
-        f"{names[parameter]}/{moment}": torch.as_tensor(values[moment]).contiguous().cpu()
-        for parameter, values in optimizer.state.items()
+        f"{name}/{moment}": torch.as_tensor(optimizer.state[parameter][moment]).contiguous().cpu()
+        for name, parameter in network.named_parameters()
+        if parameter in optimizer.state
         for moment in _MOMENTS
     }
 
@@ -88,10 +88,15 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
         moments = load_file(found / "optimizer.safetensors")
         progress = Progress(int(state["step"]), dict(state["best"]))
         old = Config.from_dict(state["config"], str(found / "state.json"))
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{found}: not a readable run state: {error}") from error
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{found}: not a readable run state: {error!r}; start the run anew") from error
     _check_same_run(old, config, found)
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:  # the same config, but another schema file or other backbone weights behind it
+        raise CheckpointError(
+            f"{found}: the run's network has other sizes than this config makes: {' '.join(str(error).split())}"
+        ) from error
     for name, parameter in network.named_parameters():
         values = {moment: moments.get(f"{name}/{moment}") for moment in _MOMENTS}
         if all(value is not None for value in values.values()):

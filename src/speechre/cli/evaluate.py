@@ -1,0 +1,113 @@
+"""``speechre evaluate``: a model on a manifest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechre.cli.options import Commands, add_decoding, add_protocol
+from speechre.cli.output import Output, message, open_output, print_tables, with_progress
+from speechre.errors import DataError
+from speechre.evaluate.report import evaluation_tables, prepare_report_folder, write_report
+from speechre.evaluate.run import evaluate
+from speechre.types import Extraction, Utterance
+
+if TYPE_CHECKING:
+    from speechre.decode.ensemble import Analysis
+    from speechre.extract.extractor import Extractor
+
+_DESCRIPTION = """\
+Run a model on all recordings of a manifest and score the vote, each order alone, the relation head and the
+transcripts.
+
+Every utterance counts: one without a readable recording ends the evaluation with an error."""
+
+
+def add_parser(commands: Commands) -> None:
+    """The arguments of this command."""
+    parser = commands.add_parser("evaluate", help="a model on a manifest", description=_DESCRIPTION)
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="annotated utterances (.jsonl)")
+    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="a model folder or a shipped model's name")
+    add_protocol(parser)
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write report.json, report.md and predictions.jsonl here"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help="write one extraction a line here")
+    parser.add_argument("--json", action="store_true", help="one JSON object, fractions from 0 to 1")
+    add_decoding(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate."""
+    from speechre.data.store import read_manifest
+
+    utterances = read_manifest(args.manifest)
+    check_recordings(args.manifest, utterances)
+    if args.report is not None:
+        prepare_report_folder(args.report)
+    extractions: list[Extraction] = []
+    with ExitStack() as stack:
+        predictions = None
+        if args.predictions is not None:
+            predictions = stack.enter_context(open_output(args.predictions))
+        # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
+        from speechre.cli.model import load_extractor
+
+        extractor = load_extractor(args)
+        analyses = _analyses(extractor, utterances, extractions, predictions)
+        checkpoint = extractor.checkpoint
+        evaluation = evaluate(utterances, analyses, args.protocol, model=checkpoint.model_id, config=checkpoint.config)
+    if args.report is not None:
+        write_report(args.report, evaluation, extractions)
+        message(f"wrote {args.report}")
+    with open_output(None) as out:
+        if args.json:
+            out.write_json(evaluation.to_dict())
+        else:
+            print_tables(out, evaluation_tables(evaluation))
+    return 0
+
+
+def _analyses(
+    extractor: Extractor,
+    utterances: Sequence[Utterance],
+    extractions: list[Extraction],
+    predictions: Output | None,
+) -> Iterator[tuple[str, Analysis]]:
+    """Each utterance's id and analysis; on the way its extraction is kept, and written where asked."""
+    sources = with_progress(utterances, len(utterances), "utterances")
+    for recording, analysis in extractor.analyze_many(sources):
+        extraction = Extraction(
+            id=recording.id,
+            source=recording.source,
+            duration_s=recording.duration_s,
+            model=extractor.checkpoint.model_id,
+            triplets=analysis.triplets,
+            transcript=analysis.transcript,
+            relation_probabilities=analysis.relation_probabilities,
+            warnings=analysis.warnings,
+        )
+        extractions.append(extraction)
+        if predictions is not None:
+            predictions.write_json(extraction.to_dict())
+        yield recording.id, analysis
+
+
+def check_recordings(manifest: Path, utterances: Sequence[Utterance]) -> None:
+    """Raises :class:`DataError` unless every utterance has a recording that is there."""
+    faults = [
+        (utterance.id, "has no audio" if utterance.audio is None else f"has no file {utterance.audio.path}")
+        for utterance in utterances
+        if utterance.audio is None or not Path(utterance.audio.path).is_file()
+    ]
+    if faults:
+        utterance_id, fault = faults[0]
+        raise DataError(
+            f'{manifest}: utterance "{utterance_id}" {fault} '
+            f"({len(faults)} of {len(utterances)} such utterances); "
+            "add the recordings, or leave the utterances out of the manifest"
+        )

@@ -1,0 +1,52 @@
+"""From arguments to an extractor. Importing this module loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from speechre.errors import UsageError
+
+if TYPE_CHECKING:
+    from speechre.extract.extractor import Extractor
+
+
+def load_extractor(args: argparse.Namespace) -> Extractor:
+    """The extractor that ``--model`` and the options of :func:`speechre.cli.options.add_decoding` ask for.
+
+    Only what the user gave overrides the model's own config. Raises :class:`CheckpointError` and
+    :class:`UsageError`.
+    """
+    from speechre.extract.extractor import Extractor
+
+    given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    extractor = Extractor.from_pretrained(
+        args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
+    )
+    if args.threshold is not None and extractor.checkpoint.config.decode.vote != "weighted":
+        raise UsageError(
+            f"--threshold has no effect on {extractor.checkpoint.model_id}: its vote counts orders "
+            '(decode.vote "paper"); leave the option out'
+        )
+    return extractor
+
+
+def choose_device(name: str) -> str:
+    """A device that is there; ``auto`` is a GPU where there is one. Raises :class:`UsageError`."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f'unknown device "{name}"; expected auto, cpu, cuda, cuda:N or mps') from error
+    num_devices = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(device.type, 0)
+    if (device.index or 0) >= num_devices:
+        raise UsageError(f'there is no device "{name}" on this machine; use auto or cpu')
+    return name

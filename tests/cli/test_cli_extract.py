@@ -1,0 +1,223 @@
+"""``speechre extract``: formats, overrides, failures that leave the rest alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeSound
+from speechre.cli import main
+from speechre.cli.output import Output, open_output, print_extraction
+from speechre.types import Entity, Extraction, Triplet
+
+EXTRACTION = Extraction(
+    id="talk",
+    source="talk.wav",
+    duration_s=12.31,
+    model="tiny@123456",
+    triplets=(Triplet(Entity("Ann Lee", "Peop"), "Live_In", Entity("Oslo [north]", "Loc"), 0.813, 5, ("hrt", "htr")),),
+    transcript="Ann Lee lives\x1b[31m in Oslo.",
+    warnings=("it was cut",),
+)
+
+
+def test_table_shows_types_confidence_and_votes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_extraction(Output(sys.stdout, "stdout"), EXTRACTION, 6)
+    assert capsys.readouterr().out.splitlines() == [
+        "talk.wav  12.3 s",
+        r'"Ann Lee lives\x1b[31m in Oslo."',  # not a red terminal
+        "warning: it was cut",
+        "head            relation  tail                confidence  votes",
+        "Ann Lee (Peop)  Live_In   Oslo [north] (Loc)        0.81    5/6",
+        "",
+    ]
+
+
+def test_jsonl_lines_follow_the_contract(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[str], list[dict]],
+) -> None:
+    files = [str(make_sound("a.wav", 0.5)), str(make_sound("b.flac", 0.9, seed=1))]
+    assert main(["extract", *files, "--model", str(tiny_model_dir), "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    lines = read_jsonl(out)
+    assert [list(line) for line in lines] == [list(EXTRACTION.to_dict())] * 2
+    assert list(EXTRACTION.to_dict()) == [
+        "id",
+        "source",
+        "duration_s",
+        "model",
+        "transcript",
+        "triplets",
+        "relation_probabilities",
+        "warnings",
+    ]
+    assert [line["id"] for line in lines] == ["a", "b"]
+    assert [line["source"] for line in lines] == files
+    assert [line["duration_s"] for line in lines] == [0.5, 0.9]
+    assert set(lines[0]["relation_probabilities"]) == {
+        "OrgBased_In",
+        "Work_For",
+        "Located_In",
+        "Live_In",
+        "Kill",
+    }
+    assert err == ""
+
+
+def test_the_default_is_a_table_and_the_output_s_suffix_can_change_it(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[Path], list[dict]],
+) -> None:
+    sound = make_sound("a.wav")
+    common = ["extract", str(sound), "--model", str(tiny_model_dir)]
+    assert main(common) == 0
+    table = capsys.readouterr().out
+    assert table.startswith(f"{sound}  0.6 s\n")
+    assert main([*common, "--output", str(tmp_path / "out.jsonl")]) == 0
+    assert [line["id"] for line in read_jsonl(tmp_path / "out.jsonl")] == ["a"]
+    assert main([*common, "--output", str(tmp_path / "out.txt")]) == 0
+    assert (tmp_path / "out.txt").read_text() == table
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_failed_recordings_are_named_and_the_rest_goes_on(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[str], list[dict]],
+) -> None:
+    first, last = make_sound("1.wav"), make_sound("4.wav", seed=1)
+    (tmp_path / "2.wav").write_bytes(b"")
+    (tmp_path / "3\n.wav").write_text("no sound")
+    arguments = ["extract", str(tmp_path), "--model", str(tiny_model_dir), "--format", "jsonl"]
+    assert main([*arguments, "--batch-size", "2"]) == 1
+    out, err = capsys.readouterr()
+    assert [line["source"] for line in read_jsonl(out)] == [str(first), str(last)]
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"AudioError: {tmp_path}/2.wav: ")
+    assert lines[1].startswith(rf"AudioError: {tmp_path}/3\n.wav: ")  # one line, whatever the name
+    assert lines[2] == "2 of 4 recordings failed"
+
+
+def test_files_of_one_name_get_ids_of_their_own(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[str], list[dict]],
+) -> None:
+    files = [str(make_sound(name)) for name in ("x/talk.wav", "y/talk.wav", "y/other.wav")]
+    assert main(["extract", *files, "--model", str(tiny_model_dir), "--format", "jsonl"]) == 0
+    assert [line["id"] for line in read_jsonl(capsys.readouterr().out)] == [files[0], files[1], "other"]
+
+
+def test_only_given_options_override_the_model(make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch) -> None:
+    from speechre.errors import CheckpointError
+    from speechre.extract.extractor import Extractor
+
+    seen: list[dict[str, object]] = []
+
+    def from_pretrained(name: str, **options: object) -> Extractor:
+        seen.append({"name": name, **options})
+        raise CheckpointError("enough seen")
+
+    monkeypatch.setattr(Extractor, "from_pretrained", from_pretrained)
+    sound = str(make_sound())
+    assert main(["extract", sound, "--model", "m", "--device", "cpu"]) == 1
+    options = ["--orders", "hrt, trh", "--beams", "3", "--threshold", "0.25", "--batch-size", "2"]
+    assert main(["extract", sound, "--device", "cpu", *options]) == 1
+    assert seen == [
+        {"name": "m", "device": "cpu", "batch_size": 8},
+        {
+            "name": "speechre-tiny-conll04",
+            "device": "cpu",
+            "batch_size": 2,
+            "orders": ("hrt", "trh"),
+            "beams": 3,
+            "threshold": 0.25,
+        },
+    ]
+
+
+def test_orders_and_beams_reach_the_decoder(
+    make_sound: MakeSound, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["extract", str(make_sound()), "--model", str(tiny_model_dir)]
+    assert main([*arguments, "--orders", "hrt", "--beams", "2"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_output_is_tried_before_the_model_loads(
+    make_sound: MakeSound, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = str(make_sound())
+    for bad in (tmp_path, tmp_path / "missing" / "out.jsonl", Path(sound) / "out.jsonl"):
+        assert main(["extract", sound, "--model", "there is no such model", "--output", str(bad)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"UsageError: {bad}: cannot be written: ")
+
+
+def test_a_failed_run_leaves_the_old_output(
+    make_sound: MakeSound, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    assert main(["extract", str(make_sound()), "--model", str(tmp_path / "none"), "--output", str(output)]) == 1
+    assert capsys.readouterr().err.startswith("CheckpointError: ")
+    assert output.read_text() == "old"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_output_through_a_link_replaces_what_it_points_at(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "folder" / "real")
+    with open_output(link) as out:
+        out.write("new")
+    assert link.is_symlink()
+    assert (tmp_path / "folder" / "real").read_text() == "new"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_device_is_written_not_replaced(
+    make_sound: MakeSound, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["extract", str(make_sound()), "--model", str(tiny_model_dir), "--output", "/dev/full"]
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("UsageError: /dev/full: cannot be written: No space left")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_as_a_process(make_sound: MakeSound, tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Nothing but messages on stderr, and a name that is not UTF-8 is no reason to fail."""
+    name = os.fsdecode(b"caf\xe9.wav")
+    make_sound("plain.wav").rename(tmp_path / name)
+    command = [sys.executable, "-m", "speechre", "extract", name, "--model", str(tiny_model_dir)]
+    done = subprocess.run([*command, "--format", "jsonl"], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb'"source": "caf\udce9.wav"' in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error(make_sound: MakeSound, tiny_model_dir: Path) -> None:
+    command = [sys.executable, "-m", "speechre", "extract", str(make_sound()), "--model", str(tiny_model_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(timeout=120) == 141

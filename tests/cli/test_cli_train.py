@@ -1,0 +1,87 @@
+"""``speechre train``: overrides, the run's folder, and a model that the other commands read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechre.cli import main
+from speechre.cli.train import split_overrides
+from speechre.errors import UsageError
+from speechre.model.checkpoint import load_checkpoint
+
+
+def test_overrides_are_taken_out_of_the_arguments() -> None:
+    argv = ["train", "--train.steps", "3", "--config", "x", "--data.train=a,b=c", "--decode.calibration", "-1,0"]
+    assert split_overrides(argv) == (
+        ["train", "--config", "x"],
+        {"train.steps": "3", "data.train": "a,b=c", "decode.calibration": "-1,0"},
+    )
+    assert split_overrides(["--", "--a.b"]) == (["--", "--a.b"], {})
+    with pytest.raises(UsageError, match=r"--train\.steps has no value"):
+        split_overrides(["--train.steps"])
+
+
+def test_the_config_the_folder_and_the_evaluation_are_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from speechre.evaluate.development import dev_evaluator
+
+    seen: list[tuple[Any, ...]] = []
+
+    def start_training(config: Any, folder: Path, *, resume: bool, evaluate_factory: Any, report: Any) -> Path:
+        seen.append((config, folder, resume, evaluate_factory))
+        report("step 1")
+        return folder / "model"
+
+    monkeypatch.setattr("speechre.train.setup.start_training", start_training)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config", "conll04", "--train.steps", "7", "--name", "mine"]) == 0
+    ((config, folder, resume, factory),) = seen
+    assert (config.train.steps, config.name, resume, factory) == (7, "mine", False, dev_evaluator)
+    assert folder == Path("runs/mine")
+    assert capsys.readouterr() == ("runs/mine/model\n", "step 1\n")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["train", "--config", "conll04", "--output", str(tmp_path / "file")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"UsageError: {tmp_path}/file: cannot be made: ")
+
+
+def test_a_run_from_the_command_line(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two steps, then refused, then resumed for none; the model answers."""
+    folder = tmp_path / "run"
+    settings = {
+        "data.train": str(manifest),
+        "data.dev": str(manifest),
+        "model.backbone": "random",
+        "train.steps": "2",
+        "train.batch_size": "2",
+        "train.warmup_steps": "1",
+        "train.orders_per_utterance": "1",
+        "train.device": "cpu",
+        "train.precision": "no",
+        "train.eval_utterances": "1",
+        "decode.max_new_tokens": "8",
+        "decode.max_transcript_tokens": "4",
+    }
+    overrides = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    command = ["train", "--config", "conll04", "--output", str(folder), *overrides]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{folder / 'model'}\n"
+    assert "step 2/2" in err
+    assert load_checkpoint(str(folder / "model")).config.train.steps == 2
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert "dev_f1" in rows[-1]
+
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"UsageError: {folder} already holds a run")
+    assert main([*command, "--resume"]) == 0
+    assert "resuming after step 2" in capsys.readouterr().err

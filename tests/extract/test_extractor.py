@@ -1,0 +1,150 @@
+"""The front door: every kind of input, the same answers in any batch, failures named."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechre import AudioError, AudioRef, Extraction, Extractor, Utterance
+from speechre.errors import CheckpointError, UsageError
+
+RATE = 16000
+
+
+def sound(seed: int, duration_s: float) -> np.ndarray:
+    """Tones with a changing loudness: nothing that a random model finds silent."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(duration_s * RATE)) / RATE
+    tones = sum(np.sin(2 * np.pi * f * time + rng.uniform(0, 6)) for f in rng.uniform(100, 3000, 4))
+    return (0.1 * tones * (1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def extractor(tiny_model_dir: Path) -> Extractor:
+    return Extractor.from_pretrained(tiny_model_dir)
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, sound(1, 2.5), RATE, subtype="FLOAT")
+    return path
+
+
+def test_every_kind_of_input_gives_the_same_answer(extractor: Extractor, wav: Path) -> None:
+    by_path = extractor(wav)
+    assert by_path.id == "talk"
+    assert by_path.source == str(wav)
+    assert by_path.duration_s == pytest.approx(2.5)
+    assert set(by_path.relation_probabilities) == set(extractor.checkpoint.schema.relation_types)
+    array = sound(1, 2.5)
+    utterance = Utterance("u1", AudioRef(str(wav)))
+    others = [
+        extractor(str(wav)),
+        extractor(wav.read_bytes()),
+        extractor(io.BytesIO(wav.read_bytes())),
+        extractor(array, RATE),
+        extractor((array, RATE)),
+        extractor(np.stack([array, array], axis=1), RATE),
+        extractor(utterance),
+    ]
+    for other in others:
+        assert other.triplets == by_path.triplets
+        assert other.transcript == by_path.transcript
+    assert others[-1].id == "u1"
+
+
+def test_a_list_gives_a_list_and_a_generator_a_lazy_iterator(extractor: Extractor, wav: Path) -> None:
+    assert [one.id for one in extractor([wav, wav])] == ["talk", "talk"]
+    taken = []
+
+    def sources() -> Iterator[Path]:
+        for number in range(100):
+            taken.append(number)
+            yield wav
+
+    first = next(extractor(sources()))
+    assert isinstance(first, Extraction)
+    assert len(taken) == extractor.batch_size
+
+
+def test_a_window_of_an_utterance_is_what_is_heard(extractor: Extractor, wav: Path) -> None:
+    windowed = extractor(Utterance("w", AudioRef(str(wav), start_s=0.5, duration_s=1.0)))
+    assert windowed.duration_s == pytest.approx(1.0)
+    assert windowed.transcript == extractor(sound(1, 2.5)[RATE // 2 : RATE // 2 + RATE], RATE).transcript
+
+
+def test_answers_do_not_depend_on_batch_size_or_neighbours(tiny_model_dir: Path) -> None:
+    recordings = [(sound(seed, 0.4 + 0.31 * seed), RATE) for seed in range(16)]
+
+    def answers(batch_size: int, sequence: list[int]) -> dict[int, object]:
+        extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=batch_size, beams=2)
+        analyses = [analysis for _, analysis in extractor.analyze_many([recordings[i] for i in sequence])]
+        return {
+            i: (a.triplets, a.transcript, a.problems, {o: [h.triplets for h in hs] for o, hs in a.hypotheses.items()})
+            for i, a in zip(sequence, analyses, strict=True)
+        }
+
+    alone = answers(1, list(range(16)))
+    assert sum(bool(triplets) for triplets, *_ in alone.values()) >= 8, "too few triplets to mean anything"  # type: ignore[misc]
+    assert answers(4, list(range(16))) == alone
+    assert answers(16, [int(i) for i in np.random.default_rng(0).permutation(16)]) == alone
+
+
+@pytest.mark.slow
+def test_the_shipped_model_answers_alike_in_any_batch() -> None:
+    files = sorted((Path(__file__).parent.parent.parent / "samples").glob("*.flac"))
+
+    def answers(batch_size: int, sequence: list[int]) -> dict[int, object]:
+        extractor = Extractor.from_pretrained(batch_size=batch_size, beams=2)
+        found = extractor([files[i] for i in sequence])
+        return {
+            i: (e.transcript, [(t, t.votes, t.orders, round(t.confidence or 0, 3)) for t in e.triplets])
+            for i, e in zip(sequence, found, strict=True)
+        }
+
+    everything = list(range(len(files)))
+    alone = answers(1, everything)
+    assert sum(len(triplets) for _, triplets in alone.values()) >= 5  # type: ignore[misc]
+    assert answers(4, everything) == alone
+    assert answers(16, everything[::-1]) == alone
+
+
+def test_long_recordings_are_chunked(extractor: Extractor) -> None:
+    extraction = extractor(sound(3, 41.0), RATE)
+    assert extraction.duration_s == pytest.approx(41.0)
+    assert extraction.transcript is not None
+
+
+def test_failures_are_named_or_raised(extractor: Extractor, wav: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "empty.wav"
+    bad.touch()
+    with pytest.raises(AudioError, match=r"empty\.wav"):
+        extractor([wav, bad])
+    failed: list[tuple[str, str]] = []
+    good = list(extractor.extract_many([wav, bad, wav], lambda name, error: failed.append((name, str(error)))))
+    assert len(good) == 2
+    assert [name for name, _ in failed] == [str(bad)]
+    with pytest.raises(AudioError, match='"u1" has no audio'):
+        extractor(Utterance("u1", None))
+
+
+def test_usage_errors(extractor: Extractor, tiny_model_dir: Path) -> None:
+    with pytest.raises(UsageError, match="sampling rate"):
+        extractor(np.zeros(10))  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="expected a path"):
+        extractor(42)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="unknown order"):
+        Extractor.from_pretrained(tiny_model_dir, orders=("xyz",))
+    with pytest.raises(UsageError, match='unknown key "beam"'):
+        Extractor.from_pretrained(tiny_model_dir, beam=3)
+    with pytest.raises(UsageError, match="batch size 0"):
+        Extractor.from_pretrained(tiny_model_dir, batch_size=0)
+    with pytest.raises(CheckpointError, match="neither a folder nor a shipped model"):
+        Extractor.from_pretrained("no-such-model")
+

@@ -1,0 +1,204 @@
+"""A run's config: typed, checked whole, and documented key by key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechre.config import Config, DecodeConfig, TrainConfig, load_config, recipe_path
+from speechre.errors import ConfigError, UsageError
+from speechre.schemas import SCHEMAS
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "src/speechre/recipes").glob("*.yaml"))
+SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "name"}
+KEYS = {
+    "name",
+    *(f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)),  # type: ignore[arg-type]
+}
+
+
+def test_an_empty_mapping_is_the_default() -> None:
+    assert Config.from_dict({}) == Config()
+
+
+def test_round_trip_also_through_json() -> None:
+    config = Config.from_dict({"train": {"steps": 7}, "model": {"orders": ["trh", "hrt"]}, "name": "x"})
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@given(
+    st.builds(
+        TrainConfig,
+        steps=st.integers(1, 10**6),
+        learning_rate=st.floats(1e-8, 1.0),
+        entity_target=st.booleans(),
+        prompt_source=st.sampled_from(["gold", "predicted", "noisy"]),
+        orders_per_utterance=st.integers(1, 6),
+    ),
+    st.builds(DecodeConfig, beams=st.integers(1, 8), threshold=st.floats(0, 1)),
+)
+def test_any_valid_config_survives_the_round_trip(train: TrainConfig, decode: DecodeConfig) -> None:
+    config = Config(train=train, decode=decode)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"train": {"learning_rat": 1}}, ["config.train", '"learning_rat"', 'did you mean "learning_rate"?']),
+        ({"trian": {}}, ["config", '"trian"', 'did you mean "train"?']),
+        ({"data": {"zzz": 1}}, ["config.data", '"zzz"', "expected one of train, dev, schema"]),
+        ({"train": {"steps": "many"}}, ["config.train.steps", "'many'", "expected int"]),
+        ({"train": {"steps": 1.5}}, ["config.train.steps", "1.5", "expected int"]),
+        ({"train": {"steps": True}}, ["config.train.steps", "True", "expected int"]),
+        ({"train": {"steps": [1]}}, ["config.train.steps", "expected int"]),
+        ({"train": {"learning_rate": "fast"}}, ["config.train.learning_rate", "expected float"]),
+        ({"train": {"entity_target": 1}}, ["config.train.entity_target", "expected bool"]),
+        ({"train": {"precision": "fp8"}}, ["config.train.precision", "'fp8'", "no, bf16"]),
+        ({"train": {"precision": False}}, ["config.train.precision", "no, bf16"]),
+        ({"data": {"schema": 4}}, ["config.data.schema", "expected str"]),
+        ({"data": {"train": 4}}, ["config.data.train", "expected a list"]),
+        ({"data": {"train": [4]}}, ["config.data.train", "expected str"]),
+        ({"train": 3}, ["config.train", "expected a mapping"]),
+        ({"train": {"steps": 0}}, ["train.steps is 0", "out of range", "docs/training.md"]),
+        ({"train": {"batch_size": 0}}, ["train.batch_size is 0"]),
+        ({"train": {"orders_per_utterance": 7}}, ["train.orders_per_utterance is 7"]),
+        ({"model": {"orders": ["hrt"]}}, ["train.orders_per_utterance is 6"]),
+        ({"train": {"learning_rate": -1.0}}, ["train.learning_rate is -1.0"]),
+        ({"train": {"warmup_steps": -1}}, ["train.warmup_steps is -1"]),
+        ({"decode": {"beams": 0}}, ["decode.beams is 0"]),
+        ({"decode": {"threshold": 1.5}}, ["decode.threshold is 1.5"]),
+        ({"decode": {"relation_threshold": -0.1}}, ["decode.relation_threshold is -0.1"]),
+        ({"data": {"max_duration_s": 31}}, ["data.max_duration_s is 31"]),
+        ({"data": {"max_duration_s": 0}}, ["data.max_duration_s is 0"]),
+        ({"augment": {"speed": 0.5}}, ["augment.speed is 0.5"]),
+    ],
+)
+def test_what_does_not_fit_is_named(data: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config.from_dict(data)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_an_unknown_order_is_refused() -> None:
+    for section in ("model", "decode"):
+        with pytest.raises(UsageError, match='unknown order "xyz"'):
+            Config.from_dict({section: {"orders": ["hrt", "xyz"]}})
+
+
+def test_values_from_the_command_line_are_text() -> None:
+    config = load_config(
+        "conll04",
+        {
+            "train.steps": "1e3",
+            "train.learning_rate": "2e-5",
+            "train.entity_target": "False",
+            "data.train": "a.jsonl, b.jsonl",
+            "model.orders": "hrt",
+            "train.orders_per_utterance": "1",
+            "name": "mine",
+        },
+    )
+    assert config.train.steps == 1000
+    assert config.train.learning_rate == 2e-5
+    assert config.train.entity_target is False
+    assert config.data.train == ("a.jsonl", "b.jsonl")
+    assert config.model.orders == ("hrt",)
+    assert config.name == "mine"
+    assert config.train.batch_size == load_config("conll04").train.batch_size
+
+
+def test_overrides_are_checked_too() -> None:
+    with pytest.raises(ConfigError, match='did you mean "steps"'):
+        load_config("conll04", {"train.step": "3"})
+    with pytest.raises(ConfigError, match="name is a value, not a section"):
+        load_config("conll04", {"name.x": "3"})
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    config = load_config(path.stem)
+    assert config == load_config(f"recipes/{path.stem}.yaml") == load_config(str(path))
+    assert config.data.schema in SCHEMAS
+    assert config.name != Config().name
+    assert f"`{path.stem}`" in (ROOT / "docs/training.md").read_text(encoding="utf-8")
+
+
+def test_there_are_the_recipes_that_the_docs_promise() -> None:
+    expected = {"conll04", "paper-conll04", "commonvoice-speechre", "retacred", "smoke"}
+    assert {path.stem for path in RECIPES} >= expected
+
+
+def test_the_baseline_differs_from_our_recipe_in_the_method_only() -> None:
+    ours, paper = load_config("conll04"), load_config("paper-conll04")
+    assert ours.data == paper.data
+    assert ours.augment == paper.augment
+    assert ours.model.backbone == paper.model.backbone
+    method = {
+        "orders_per_utterance",
+        "entity_target",
+        "prompt_source",
+        "loss_on",
+    }
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in method:
+            assert getattr(ours.train, field.name) == getattr(paper.train, field.name), field.name
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(ConfigError, match=r'no recipe "nope".*conll04.*smoke'):
+        recipe_path("nope")
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  steps: 3\n", encoding="utf-8")
+    assert load_config(str(path)).train.steps == 3
+    path.write_text("train:\n  stepz: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml\.train"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"- 1\n", "expected a mapping"), (b"a: [", "cannot be read as YAML"), (b"\xff\xfe\x00", "cannot be read")],
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(path))
+
+
+def documented() -> dict[str, str]:
+    """Key -> default, from the tables of docs/training.md."""
+    page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_.]+)` \| `?([^|`]*)`? \|", page, flags=re.MULTILINE)
+    assert len(rows) == len(dict(rows)), "a key is documented twice"
+    return dict(rows)
+
+
+def test_every_key_is_documented_and_every_documented_key_exists() -> None:
+    assert set(documented()) == KEYS
+
+
+def test_documented_defaults_are_the_code_s() -> None:
+    default = Config().to_dict()
+    for key, shown in documented().items():
+        value: Any = default
+        for part in key.split("."):
+            value = value[part]
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        if isinstance(value, tuple | list):
+            text = ", ".join(map(str, value)) or "none"
+        assert shown.strip() == text, key
