@@ -78,9 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(
-    options: argparse.Namespace, arrays: list[Any], orders: str, beams: int, batch_size: int
-) -> dict[str, Any]:
+def measure(options: argparse.Namespace, arrays: list[Any], orders: str, beams: int, batch_size: int) -> dict[str, Any]:
     """Median seconds per utterance of ``repeat`` passes over all recordings, after one short pass to warm up."""
     extractor = Extractor.from_pretrained(
         options.model, device=options.device, beams=beams, orders=orders.split(","), batch_size=batch_size
@@ -130,7 +128,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"{report['model']}, {report['num_utterances']} recordings, {report['audio_s']} s of audio, median of "
         f"{report['repeat']} passes, {report['threads']} threads; {facts['cpu']} ({facts['cores']} cores), Python "
-        f"{facts['python']}, torch {facts['torch']}, speechre {facts['speechre']}; peak memory {report['peak_memory_mib']} MiB.",
+        f"{facts['python']}, torch {facts['torch']}, speechre {facts['speechre']}; "
+        f"peak memory {report['peak_memory_mib']} MiB.",
         "",
         "| orders | beams | batch | s/utterance | encoder | transcript | prefill | orders | other | real-time factor |",
         "|---|---|---|---|---|---|---|---|---|---|",

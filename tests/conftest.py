@@ -42,7 +42,7 @@ def make_sound(tmp_path: Path) -> MakeSound:
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with two narrow layers of random weights and tiny.en's vocabulary. Do not change it."""
     from speechre.model.checkpoint import save_checkpoint
-    from tiny import tiny_network
+    from tests.tiny import tiny_network
 
     config = Config.from_dict(
         {

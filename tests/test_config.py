@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import json
 import re
 from pathlib import Path
@@ -30,7 +31,9 @@ def test_an_empty_mapping_is_the_default() -> None:
 
 
 def test_round_trip_also_through_json() -> None:
-    config = Config.from_dict({"train": {"steps": 7}, "model": {"orders": ["trh", "hrt"]}, "name": "x"})
+    config = Config.from_dict(
+        {"train": {"orders_per_utterance": 1}, "model": {"orders": ["trh", "hrt"]}, "name": "x"}
+    )
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -202,3 +205,8 @@ def test_documented_defaults_are_the_code_s() -> None:
         if isinstance(value, tuple | list):
             text = ", ".join(map(str, value)) or "none"
         assert shown.strip() == text, key
+
+
+def test_the_examples_of_the_page() -> None:
+    failed, attempted = doctest.testfile(str(ROOT / "docs" / "training.md"), module_relative=False)
+    assert (failed, attempted) == (0, 3)

@@ -28,7 +28,7 @@ def tiny_network(prompt_style: str = "compact") -> tuple[SpeechReNetwork, Sequen
     weight = network.whisper.decoder.embed_tokens.weight.data
     generator = torch.Generator().manual_seed(2)
     weight[first:] = torch.randn(weight[first:].shape, generator=generator) * 0.4
-    weight[sequencer.tokenizer.eot_id] = 0.0
+    weight[[sequencer.tokenizer.eot_id, sequencer.relations_id]] = 0.0
     return network.eval(), sequencer
 
 

@@ -87,9 +87,7 @@ def read_audio(
             )
         samples = _resample(_mono_blocks(decoder, name, first, stop), rate_hz)
     if samples.size == 0:
-        raise AudioError(
-            f"{name}: {stop - first} frames at {rate_hz} Hz are too short for a single sample at 16 kHz"
-        )
+        raise AudioError(f"{name}: {stop - first} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")
     return samples
 
 
@@ -104,11 +102,7 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
     name = "array"
     values = np.asarray(array)
     if values.ndim not in (1, 2) or (values.ndim == 2 and not 1 <= values.shape[1] <= MAX_CHANNELS):
-        hint = (
-            "; transpose it: channels come last"
-            if values.ndim == 2 and values.shape[1] > MAX_CHANNELS
-            else ""
-        )
+        hint = "; transpose it: channels come last" if values.ndim == 2 and values.shape[1] > MAX_CHANNELS else ""
         raise AudioError(
             f"{name}: got shape {values.shape}; expected (samples,) or (samples, channels) with 1 to "
             f"{MAX_CHANNELS} channels{hint}"
@@ -123,9 +117,7 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
     blocks = (mono[i : i + _BLOCK_FRAMES] for i in range(0, len(mono), _BLOCK_FRAMES))
     samples = _resample(blocks, rate_hz)
     if samples.size == 0:
-        raise AudioError(
-            f"{name}: {len(mono)} samples at {rate_hz} Hz are too short for a single sample at 16 kHz"
-        )
+        raise AudioError(f"{name}: {len(mono)} samples at {rate_hz} Hz are too short for a single sample at 16 kHz")
     return samples
 
 
@@ -203,9 +195,7 @@ def _open_source(source: AudioSource, name: str, max_bytes: int) -> BinaryIO:
             f"cannot read audio from {type(source).__name__}; expected a path, bytes or a binary file object"
         )
     if len(content) > max_bytes:
-        raise AudioError(
-            f"{name}: too large: more than the limit of {max_bytes} bytes; cut it or raise max_bytes"
-        )
+        raise AudioError(f"{name}: too large: more than the limit of {max_bytes} bytes; cut it or raise max_bytes")
     return io.BytesIO(content)
 
 
@@ -217,9 +207,7 @@ def _open_path(path: Path, name: str, max_bytes: int) -> BinaryIO:
             raise AudioError(f"{name}: not a regular file; expected an audio file")
         size = path.stat().st_size
         if size > max_bytes:
-            raise AudioError(
-                f"{name}: too large: {size} bytes, the limit is {max_bytes}; cut it or raise max_bytes"
-            )
+            raise AudioError(f"{name}: too large: {size} bytes, the limit is {max_bytes}; cut it or raise max_bytes")
         return path.open("rb")
     except FileNotFoundError as error:
         raise AudioError(f"{name}: no such file; check the path") from error
@@ -264,9 +252,7 @@ def _open_decoder(file: BinaryIO, name: str) -> Any:
     try:
         decoder = soundfile.SoundFile(_Window(file, container))
     except soundfile.SoundFileError as error:
-        raise AudioError(
-            f"{name}: damaged {container.kind} file: {_reason(error)}; make or copy it again"
-        ) from error
+        raise AudioError(f"{name}: damaged {container.kind} file: {_reason(error)}; make or copy it again") from error
     try:
         _check_decoder(decoder, name)
     except AudioError:
@@ -296,8 +282,7 @@ def _check_decoder(decoder: Any, name: str) -> None:
 def _check_rate(rate_hz: int, name: str) -> None:
     if not (MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and rate_hz == int(rate_hz)):
         raise AudioError(
-            f"{name}: a sampling rate of {rate_hz} Hz; expected a whole number from {MIN_RATE_HZ} to "
-            f"{MAX_RATE_HZ}"
+            f"{name}: a sampling rate of {rate_hz} Hz; expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ}"
         )
 
 

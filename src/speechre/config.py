@@ -25,7 +25,9 @@ class DataConfig:
     train: tuple[str, ...] = ()  # manifests
     dev: tuple[str, ...] = ()
     schema: str = "conll04"  # a built-in schema's name or a YAML file
-    text_style: Literal["plain", "annotated"] = "plain"  # plain: treebank spacing and quotes undone, see data/plain_text.py
+    text_style: Literal["plain", "annotated"] = (
+        "plain"  # plain: treebank spacing and quotes undone, see data/plain_text.py
+    )
     max_duration_s: float = 30.0
 
 
@@ -92,6 +94,7 @@ class DecodeConfig:
     max_new_tokens: int = 160
     max_transcript_tokens: int = 200
     constrained: bool = True  # the grammar masks what cannot follow
+    copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
     vote: Literal["paper", "weighted"] = "weighted"
     min_votes: int = 2  # of the paper's vote

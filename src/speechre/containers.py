@@ -115,9 +115,7 @@ def _check_wav(file: BinaryIO, name: str, start: int, size: int) -> None:
             has_format = True
         elif tag == b"data":
             if not has_format:
-                raise AudioError(
-                    f'{name}: damaged: the "data" chunk comes before the "fmt " chunk; {_FFMPEG}'
-                )
+                raise AudioError(f'{name}: damaged: the "data" chunk comes before the "fmt " chunk; {_FFMPEG}')
             _check_wav_length(length, size - position, name)
             return
         position += length + length % 2
@@ -190,15 +188,11 @@ def _check_ogg(file: BinaryIO, name: str, start: int, size: int) -> int:
             stream = serial
             body = page[27 + page[26] :]
             if not body.startswith((b"OpusHead", b"\x01vorbis")):
-                raise AudioError(
-                    f"{name}: unsupported codec in the Ogg file; expected Opus or Vorbis; {_FFMPEG}"
-                )
+                raise AudioError(f"{name}: unsupported codec in the Ogg file; expected Opus or Vorbis; {_FFMPEG}")
         elif serial != stream:
             raise AudioError(f"{name}: the Ogg file holds several streams at a time; {_FFMPEG}")
         if sequence != index:
-            raise AudioError(
-                f"{name}: damaged: Ogg page {index} is missing (page {sequence} follows); {_REPAIR}"
-            )
+            raise AudioError(f"{name}: damaged: Ogg page {index} is missing (page {sequence} follows); {_REPAIR}")
         position, index = position + len(page), index + 1
         if flags & 4:  # end of stream
             break

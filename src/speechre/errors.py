@@ -37,3 +37,7 @@ class SchemaError(SpeechreError):
 
 class CheckpointError(SpeechreError):
     """A model folder that is missing, partial, corrupt or made for something else."""
+
+
+class TrainingError(SpeechreError):
+    """A training that cannot go on: its loss is no longer a number."""

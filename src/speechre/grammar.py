@@ -1,13 +1,14 @@
 """Which piece may follow which: the finite automaton of linearized trees, one for each order and schema.
 
-The decoder's constraints are compiled from it; :func:`speechre.parse.parse` reads every sequence it accepts without a problem.
+The decoder's constraints are compiled from it; :func:`speechre.parse.parse` reads every sequence it accepts without a
+problem.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from speechre.linearize import Piece
 from speechre.orders import Order
@@ -19,14 +20,16 @@ TEXT = Piece("text", "")
 END = Piece("marker", "end")
 """Stands for the end of the sequence."""
 
-# open: between elements · empty: an entity without text yet · text: an entity with text · relation: expects a relation type
+# open: between elements · empty: an entity without text yet · text: an entity with text · relation: expects a relation
+# type
 Phase = Literal["open", "empty", "text", "relation", "done"]
 
 
 class State(NamedTuple):
     """Where in a tree the writer is. ``depth`` is the index in the order of the element at hand (-1 at the start).
 
-    The three types are those already written on the way to this element: they decide which others can complete a triplet.
+    The three types are those already written on the way to this element: they decide which others can complete a
+    triplet.
     """
 
     phase: Phase
@@ -91,7 +94,8 @@ class Grammar:
         names = self.schema.relation_types if element == "relation" else self.schema.entity_types
         slot = {"head": "head_type", "relation": "relation", "tail": "tail_type"}[element]
         for name in names:
-            after = state._replace(phase="open", **{slot: name})
+            filled: dict[str, Any] = {slot: name}
+            after = state._replace(phase="open", **filled)
             if not self.check_pairs or self._completable(after):
                 yield name, after
 

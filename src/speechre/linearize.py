@@ -1,7 +1,7 @@
 """Triplets as the paper's nested tree, in any element order (arXiv 2509.08438, section 3.2).
 
-The first elements are written once each; under each of them its second elements; under each of those its third elements.
-In order ``hrt``, (Ann, Live_In, Oslo), (Ann, Live_In, Bergen) and (Ann, Work_For, NRK) become ::
+The first elements are written once each; under each of them its second elements; under each of those its third
+elements. In order ``hrt``, (Ann, Live_In, Oslo), (Ann, Live_In, Bergen) and (Ann, Work_For, NRK) become ::
 
     <head_entity> Ann <Peop> <relation_type> <Live_In> <tail_entity> Oslo <Loc> <tail_entity> Bergen <Loc>
                              <relation_type> <Work_For> <tail_entity> NRK <Org>
@@ -36,8 +36,8 @@ _Node = tuple[str, str]
 class Piece:
     """One symbol of a linearized tree.
 
-    ``value`` is the element's name for a marker, the bare type for an entity type, the bare name for a relation, and words
-    for text (white space collapsed, never empty).
+    ``value`` is the element's name for a marker, the bare type for an entity type, the bare name for a relation, and
+    words for text (white space collapsed, never empty).
     """
 
     kind: PieceKind

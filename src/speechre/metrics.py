@@ -115,9 +115,7 @@ class UtteranceCounts:
     relation: Counts = Counts()
 
     def __add__(self, other: UtteranceCounts) -> UtteranceCounts:
-        return UtteranceCounts(
-            self.triplet + other.triplet, self.entity + other.entity, self.relation + other.relation
-        )
+        return UtteranceCounts(self.triplet + other.triplet, self.entity + other.entity, self.relation + other.relation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +224,7 @@ def _count_lists(gold: Sequence[Hashable], predicted: Sequence[Hashable]) -> Cou
     return Counts(sum(item in known for item in predicted), len(predicted), len(gold))
 
 
-def _count_utterance(
-    gold: Sequence[Triplet], predicted: Sequence[Triplet], *, typed: bool
-) -> UtteranceCounts:
+def _count_utterance(gold: Sequence[Triplet], predicted: Sequence[Triplet], *, typed: bool) -> UtteranceCounts:
     """The counting rule of ``strict`` (entities with their types) and of ``boundary`` (without)."""
     gold_items, predicted_items = {_key(t, typed) for t in gold}, {_key(t, typed) for t in predicted}
     return UtteranceCounts(

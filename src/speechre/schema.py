@@ -29,8 +29,8 @@ def add_brackets(name: str) -> str:
 class Schema:
     """Entity types, relation types and, where known, the allowed (head type, tail type) pairs of each relation.
 
-    ``words`` says a type in plain English ("Peop" -> "person"); a new token starts as the mean of the embeddings of these
-    words. A relation without an entry in ``pairs`` allows every pair.
+    ``words`` says a type in plain English ("Peop" -> "person"); a new token starts as the mean of the embeddings of
+    these words. A relation without an entry in ``pairs`` allows every pair.
     """
 
     name: str
@@ -44,7 +44,8 @@ class Schema:
             for name in names:
                 if not _NAME.fullmatch(name):
                     raise SchemaError(
-                        f'schema "{self.name}": {kind} "{name}" is not a valid name; expected no white space, "<", ">" or "|"'
+                        f'schema "{self.name}": {kind} "{name}" is not a valid name; '
+                        'expected no white space, "<", ">" or "|"'
                     )
             if len(set(names)) != len(names):
                 raise SchemaError(f'schema "{self.name}": a {kind} stands twice in {list(names)}; write each once')
@@ -68,7 +69,8 @@ class Schema:
         """Raises :class:`SchemaError` unless ``name`` is a relation type."""
         if name not in self.relation_types:
             raise SchemaError(
-                f'schema "{self.name}": unknown relation type "{name}"; expected one of {", ".join(self.relation_types)}'
+                f'schema "{self.name}": unknown relation type "{name}"; '
+                f"expected one of {', '.join(self.relation_types)}"
             )
 
     def allows(self, head_type: str, relation: str, tail_type: str) -> bool:
@@ -112,7 +114,8 @@ class Schema:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(
-                f"malformed schema: {error!r}; expected name, entity_types, relation_types and, optionally, pairs and words"
+                f"malformed schema: {error!r}; expected name, entity_types, relation_types and, optionally, "
+                "pairs and words"
             ) from error
 
     @classmethod

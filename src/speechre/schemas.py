@@ -90,9 +90,7 @@ _ACE05_WORDS = {
 
 def _merged(relation: str) -> _Pairs:
     """What any subtype of ``relation`` allows."""
-    return frozenset().union(
-        *(p for name, p in _ACE05_SUBTYPE_PAIRS.items() if name.split(":")[0] == relation)
-    )
+    return frozenset().union(*(p for name, p in _ACE05_SUBTYPE_PAIRS.items() if name.split(":")[0] == relation))
 
 
 ACE05 = Schema(
@@ -188,9 +186,7 @@ RETACRED = Schema(
     relation_types=tuple(_RETACRED_WORDS),
     # The guidelines fix the head; the tail's type comes from a tagger and is not constrained.
     pairs={
-        relation: _pairs(
-            "PERSON" if relation.startswith("per:") else "ORGANIZATION", " ".join(_RETACRED_ENTITIES)
-        )
+        relation: _pairs("PERSON" if relation.startswith("per:") else "ORGANIZATION", " ".join(_RETACRED_ENTITIES))
         for relation in _RETACRED_WORDS
     },
     words={**_RETACRED_WORDS, "MISC": "miscellaneous", "URL": "web address"},

@@ -1,7 +1,7 @@
 """The one type that flows: an :class:`Utterance` goes in, an :class:`Extraction` comes out.
 
-Both are frozen dataclasses made of :class:`Entity` and :class:`Triplet`. Equality is meaning: two entities are equal when
-text and type are; where an entity was written or said is evidence, not identity, and takes no part in comparison.
+Both are frozen dataclasses made of :class:`Entity` and :class:`Triplet`. Equality is meaning: two entities are equal
+when text and type are; where an entity was written or said is evidence, not identity, and takes no part in comparison.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 class Entity:
     """A named thing: its text as written and its type without brackets (``Peop``, not ``<Peop>``).
 
-    ``start`` and ``end`` are a half-open span of characters in the utterance's text; ``start_s`` and ``end_s`` are seconds
-    on the recording's own clock. ``None`` means unknown.
+    ``start`` and ``end`` are a half-open span of characters in the utterance's text; ``start_s`` and ``end_s`` are
+    seconds on the recording's own clock. ``None`` means unknown.
     """
 
     text: str
@@ -32,8 +32,8 @@ class Entity:
 class Triplet:
     """(head, relation, tail), and how sure the ensemble is of it.
 
-    ``confidence`` is a probability from 0 to 1, ``votes`` the number of element orders that wrote the triplet, ``orders``
-    their names. All three are ``None``/empty on gold triplets and take no part in comparison.
+    ``confidence`` is a probability from 0 to 1, ``votes`` the number of element orders that wrote the triplet,
+    ``orders`` their names. All three are ``None``/empty on gold triplets and take no part in comparison.
     """
 
     head: Entity

@@ -137,9 +137,7 @@ class PaperVote:
         for mentions in _group(ballots, _identical):
             orders = _voters(mentions)
             if orders and len(orders) >= needed:
-                yield replace(
-                    _merge(mentions), confidence=len(orders) / len(ballots), votes=len(orders), orders=orders
-                )
+                yield replace(_merge(mentions), confidence=len(orders) / len(ballots), votes=len(orders), orders=orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +266,7 @@ def _majority(mentions: Sequence[_Mention], form: Callable[[Triplet], tuple[str,
 
 def _first_written(entities: Sequence[Entity], text: str, entity_type: str) -> Entity:
     spelled = [e for e in entities if e.text.strip() == text]
-    return replace(
-        next((e for e in spelled if e.type == entity_type), spelled[0]), text=text, type=entity_type
-    )
+    return replace(next((e for e in spelled if e.type == entity_type), spelled[0]), text=text, type=entity_type)
 
 
 def _softmax(scores: Sequence[float]) -> tuple[float, ...]:
@@ -297,9 +293,7 @@ def _fit_logistic(xs: Sequence[float], targets: Sequence[float], max_steps: int)
 
     def loss(a: float, b: float) -> float:
         # log(1 + e^z) - tz, written so that no exponential overflows
-        terms = (
-            max(z, 0) + math.log1p(math.exp(-abs(z))) - t * z for z, t in ((a * x + b, t) for x, t in pairs)
-        )
+        terms = (max(z, 0) + math.log1p(math.exp(-abs(z))) - t * z for z, t in ((a * x + b, t) for x, t in pairs))
         return math.fsum(terms) + _RIDGE / 2 * a * a
 
     pairs = list(zip(xs, targets, strict=True))

@@ -1,4 +1,6 @@
-"""The cached, batched engine against a reference that uses neither cache nor batch, and against itself in other batches."""
+"""The cached, batched engine against a reference that uses neither cache nor batch, and against itself in other
+batches.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import dataclasses
 
 import pytest
 import torch
+from tests.tiny import random_mels, tiny_network
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import TokenGrammar
@@ -16,7 +19,6 @@ from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.orders import ORDERS, Order
 from speechre.parse import parse
-from tests.tiny import random_mels, tiny_network
 
 DECODE = DecodeConfig(max_new_tokens=14, max_transcript_tokens=6, relation_threshold=0.5)
 
@@ -46,8 +48,42 @@ def allowed_ids(order: Order, sequencer: Sequencer, answer: list[int]) -> torch.
     return mask
 
 
+def copied_ids(sequencer: Sequencer, answer: list[int], transcript: list[int], mask: torch.Tensor) -> torch.Tensor:
+    """``mask`` without the text that no span of whole words of ``transcript`` continues, by trying all spans."""
+    text = sequencer.tokenizer.num_text_tokens
+    if not transcript:
+        return torch.arange(len(mask)) == sequencer.tokenizer.eot_id
+    if not mask[:text].any():
+        return mask
+    entity: list[int] = []
+    for token in reversed(answer):
+        if token >= text:
+            break
+        entity.insert(0, token)
+    words = [sequencer.tokenizer.decode_text([token]) for token in transcript]
+    out = mask.clone()
+    out[:] = False
+    for start in range(len(transcript)):
+        if start and words[start][0] != " ":
+            continue
+        if transcript[start : start + len(entity)] == entity:
+            after = start + len(entity)
+            if after < len(transcript):
+                out[transcript[after]] = True
+            ends_word = after == len(transcript) or not (words[after][0].isalnum() or words[after][0] == "\ufffd")
+            if entity and ends_word:
+                out[text:] = mask[text:]
+    return out
+
+
 def reference_search(
-    network: SpeechReNetwork, sequencer: Sequencer, encoded: Encoded, prefix: list[int], order: Order, config: DecodeConfig
+    network: SpeechReNetwork,
+    sequencer: Sequencer,
+    encoded: Encoded,
+    prefix: list[int],
+    order: Order,
+    config: DecodeConfig,
+    transcript: list[int] | None,
 ) -> list[Generation]:
     """Beam search as speechre.decode.search states it: plain lists, every step a new forward pass of every beam."""
     eot, width = sequencer.tokenizer.eot_id, config.beams
@@ -62,7 +98,10 @@ def reference_search(
         for beam, (answer, score) in enumerate(live):
             logits = forward(network, prefix + answer, encoded)
             if config.constrained:
-                logits = logits.masked_fill(~allowed_ids(order, sequencer, answer), -torch.inf)
+                mask = allowed_ids(order, sequencer, answer)
+                if config.copy_entities and transcript is not None:
+                    mask = copied_ids(sequencer, answer, transcript, mask)
+                logits = logits.masked_fill(~mask, -torch.inf)
             log_probs = logits.log_softmax(0)
             best, tokens = log_probs.topk(2 * width)
             candidates += [
@@ -91,9 +130,14 @@ def reference_search(
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("constrained", [True, False])
 @pytest.mark.parametrize(("style", "transcript"), [("compact", True), ("paper", False)])
-def test_engine_equals_uncached_unbatched_search(beams: int, constrained: bool, style: str, transcript: bool) -> None:
+@pytest.mark.parametrize("copy_entities", [True, False])
+def test_engine_equals_uncached_unbatched_search(
+    beams: int, constrained: bool, style: str, transcript: bool, copy_entities: bool
+) -> None:
     network, sequencer = tiny_network(style)
-    config = dataclasses.replace(DECODE, beams=beams, constrained=constrained, orders=("hrt", "trh", "rth"))
+    config = dataclasses.replace(
+        DECODE, beams=beams, constrained=constrained, copy_entities=copy_entities, orders=("hrt", "trh", "rth")
+    )
     model = ModelConfig(transcript=transcript, prompt_style=style)  # type: ignore[arg-type]
     mels = random_mels(4, seed=beams)
     engine = DecodingEngine(network, sequencer, model, config)
@@ -101,8 +145,8 @@ def test_engine_equals_uncached_unbatched_search(beams: int, constrained: bool, 
         for mel, decoded in zip(mels, engine.decode(mels), strict=True):
             encoded = network.encode([mel])
             prefix = sequencer.start_ids()
+            written: list[int] = []
             if transcript:
-                written: list[int] = []
                 mask = engine._transcript_mask
                 while len(written) < config.max_transcript_tokens:
                     token = int(forward(network, prefix + written, encoded).masked_fill(~mask, -torch.inf).argmax())
@@ -116,9 +160,10 @@ def test_engine_equals_uncached_unbatched_search(beams: int, constrained: bool, 
             names = [n for n, p in zip(sequencer.schema.relation_types, probabilities, strict=True) if p >= 0.5]
             prefix += sequencer.relation_prompt_ids(names)
             for name, generations in decoded.generations.items():
-                expected = reference_search(
-                    network, sequencer, encoded, prefix + sequencer.order_prompt_ids(ORDERS[name]), ORDERS[name], config
-                )
+                order = ORDERS[name]
+                prompt = prefix + sequencer.order_prompt_ids(order)
+                said = written if transcript else None
+                expected = reference_search(network, sequencer, encoded, prompt, order, config, said)
                 assert [g.ids for g in generations] == [g.ids for g in expected]
                 assert [g.is_finished for g in generations] == [g.is_finished for g in expected]
                 assert [g.log_prob for g in generations] == pytest.approx([g.log_prob for g in expected], abs=1e-3)
@@ -177,3 +222,17 @@ def test_token_grammar_follows_the_automaton() -> None:
                 token = choices[-1] if torch.rand(1, generator=generator) < 0.5 else token
             state = table.advance(state, token)
             answer.append(int(token))
+
+
+def test_entities_are_spans_of_the_transcript() -> None:
+    network, sequencer = tiny_network()
+    engine = DecodingEngine(network, sequencer, ModelConfig(), dataclasses.replace(DECODE, beams=2, max_new_tokens=40))
+    entities = 0
+    for decoded in engine.decode(random_mels(8, seed=11)):
+        for name, generations in decoded.generations.items():
+            for generation in generations:
+                for triplet in parse(sequencer.pieces(generation.ids), ORDERS[name], sequencer.schema).triplets:
+                    for entity in (triplet.head, triplet.tail):
+                        entities += 1
+                        assert entity.text in " ".join((decoded.transcript or "").split())
+    assert entities > 20

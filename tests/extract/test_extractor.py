@@ -147,4 +147,3 @@ def test_usage_errors(extractor: Extractor, tiny_model_dir: Path) -> None:
         Extractor.from_pretrained(tiny_model_dir, batch_size=0)
     with pytest.raises(CheckpointError, match="neither a folder nor a shipped model"):
         Extractor.from_pretrained("no-such-model")
-

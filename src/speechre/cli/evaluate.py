@@ -81,16 +81,7 @@ def _analyses(
     """Each utterance's id and analysis; on the way its extraction is kept, and written where asked."""
     sources = with_progress(utterances, len(utterances), "utterances")
     for recording, analysis in extractor.analyze_many(sources):
-        extraction = Extraction(
-            id=recording.id,
-            source=recording.source,
-            duration_s=recording.duration_s,
-            model=extractor.checkpoint.model_id,
-            triplets=analysis.triplets,
-            transcript=analysis.transcript,
-            relation_probabilities=analysis.relation_probabilities,
-            warnings=analysis.warnings,
-        )
+        extraction = extractor.extraction(recording, analysis)
         extractions.append(extraction)
         if predictions is not None:
             predictions.write_json(extraction.to_dict())

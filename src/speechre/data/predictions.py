@@ -94,15 +94,11 @@ def _triplet(record: object) -> Triplet:
 
 def _entity(record: object, role: str) -> Entity:
     if not isinstance(record, Mapping) or not isinstance(record.get("text"), str):
-        raise ValueError(
-            f'triplet with the {role} {record!r}; expected an object with "text" and, optionally, "type"'
-        )
+        raise ValueError(f'triplet with the {role} {record!r}; expected an object with "text" and, optionally, "type"')
     kind = record.get("type")
     if kind is not None and not isinstance(kind, str):
         raise ValueError(f"triplet whose {role} has the type {kind!r}; expected a name or none")
-    return Entity(
-        record["text"], kind or "", start_s=_number(record, "start_s"), end_s=_number(record, "end_s")
-    )
+    return Entity(record["text"], kind or "", start_s=_number(record, "start_s"), end_s=_number(record, "end_s"))
 
 
 def _number(record: Mapping[str, Any], key: str) -> float | None:

@@ -54,16 +54,12 @@ def read_speechre_json(
     path = Path(json_path)
     items = _read_json(path)
     if not isinstance(items, list) or not items:
-        raise DataError(
-            f'{path}: expected a list of objects with "sentence", "audio_id" and "data_annotation"'
-        )
+        raise DataError(f'{path}: expected a list of objects with "sentence", "audio_id" and "data_annotation"')
     spoken = {} if spoken_tsv is None else _read_spoken(Path(spoken_tsv))
     folders = [_Folder.scan(Path(folder)) for folder in audio_dirs]
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
-        raise DataError(
-            f"{path}: two audio folders have the same name in {names}; ids would clash, rename one"
-        )
+        raise DataError(f"{path}: two audio folders have the same name in {names}; ids would clash, rename one")
     utterances: list[Utterance] = []
     faults: list[Fault] = []
     seen: set[str] = set()
@@ -103,9 +99,7 @@ def read_dataset_info(path: PathLike) -> Schema:
             raise DataError(f'{path}: "{key}" is {names!r}; expected a list of one or more names')
         count = info.get(f"{key}_num")
         if count is not None and count != len(names):
-            raise DataError(
-                f'{path}: "{key}_num" is {count!r}, but "{key}" has {len(names)} names; correct one'
-            )
+            raise DataError(f'{path}: "{key}_num" is {count!r}, but "{key}" has {len(names)} names; correct one')
     entity_types, relation_types = (tuple(strip_brackets(name) for name in names or ()) for names in lists)
     schema = Schema(str(info.get("datasets") or path.parent.name), entity_types, relation_types)
     for known in SCHEMAS.values():
@@ -124,9 +118,7 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check the path") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
-        ) from error
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -212,9 +204,7 @@ def _relations(part: Mapping[str, Any], ids: Mapping[str, str]) -> list[Relation
     ends = [_id(part.get(key), key) for key in ("from_id", "to_id")]
     for end in ends:
         if end not in ids:
-            raise ValueError(
-                f'relation {labels} points at entity "{end}", but there are {len(ids)}: {", ".join(ids)}'
-            )
+            raise ValueError(f'relation {labels} points at entity "{end}", but there are {len(ids)}: {", ".join(ids)}')
     return [Relation(ids[ends[0]], ids[ends[1]], strip_brackets(label)) for label in labels]
 
 
@@ -237,9 +227,7 @@ class _Folder:
         for file in sorted(path.iterdir()):
             if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
                 if file.stem in files:
-                    raise DataError(
-                        f"{path}: {files[file.stem].name} and {file.name} have the same id; delete one"
-                    )
+                    raise DataError(f"{path}: {files[file.stem].name} and {file.name} have the same id; delete one")
                 files[file.stem] = file
         return cls(path, path.resolve().name, files)
 

@@ -54,9 +54,7 @@ def record_faults(record: object) -> list[Fault]:
     if not isinstance(record.get("extra", {}), Mapping):
         faults.append(Fault("wrong-type", f'"extra" is {_kind(record["extra"])}; expected an object'))
     elif not _is_json(record.get("extra", {})):
-        faults.append(
-            Fault("wrong-type", '"extra" holds something that JSON cannot say; expected plain values')
-        )
+        faults.append(Fault("wrong-type", '"extra" holds something that JSON cannot say; expected plain values'))
     entities = record.get("entities", [])
     relations = record.get("relations", [])
     for key, value in (("entities", entities), ("relations", relations)):
@@ -105,9 +103,7 @@ def _entity_list_faults(entities: Iterable[object], text: str) -> list[Fault]:
         kind, entity_id = entity.get("type"), entity.get("id")
         if isinstance(kind, str) and len(kind) > 2 and kind[0] == "<" and kind[-1] == ">":
             faults.append(
-                Fault(
-                    "bracketed-type", f'{where} has type "{kind}"; write it without brackets: "{kind[1:-1]}"'
-                )
+                Fault("bracketed-type", f'{where} has type "{kind}"; write it without brackets: "{kind[1:-1]}"')
             )
         if isinstance(entity_id, str) and entity_id in seen:
             faults.append(
@@ -170,9 +166,7 @@ def _relation_list_faults(relations: Iterable[object], entities: Iterable[object
         for key in ("head", "tail"):
             target = relation.get(key)
             if isinstance(target, str) and target and target not in ids:
-                faults.append(
-                    Fault("dangling-id", f'{where} points at entity "{target}", but {_there_are(ids)}')
-                )
+                faults.append(Fault("dangling-id", f'{where} points at entity "{target}", but {_there_are(ids)}'))
     return faults
 
 

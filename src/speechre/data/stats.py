@@ -35,9 +35,7 @@ def manifest_stats(utterances: Iterable[Utterance]) -> dict[str, Any]:
         "entity_types": _counts(entity.type for item in items for entity in item.entities),
         "relation_types": _counts(relation.type for item in items for relation in item.relations),
         "type_patterns": _counts(
-            f"{triplet.head.type} {triplet.relation} {triplet.tail.type}"
-            for group in triplets
-            for triplet in group
+            f"{triplet.head.type} {triplet.relation} {triplet.tail.type}" for group in triplets for triplet in group
         ),
         "triplets_per_utterance": {str(k): n for k, n in sorted(Counter(map(len, triplets)).items())},
         "overlap": _overlap(distinct),
@@ -68,11 +66,7 @@ def _overlap(groups: Sequence[Sequence[Any]]) -> dict[str, int]:
 
 
 def _duration(items: Sequence[Utterance]) -> dict[str, float | int]:
-    known = [
-        item.audio.duration_s
-        for item in items
-        if item.audio is not None and item.audio.duration_s is not None
-    ]
+    known = [item.audio.duration_s for item in items if item.audio is not None and item.audio.duration_s is not None]
     return {**_summary(known), "hours": round(sum(known) / 3600, 4), "num_unknown": len(items) - len(known)}
 
 

@@ -68,7 +68,7 @@ def write_manifest(path: PathLike, utterances: Iterable[Utterance]) -> int:
             raise DataError(f'{path}: utterance "{utterance.id}" comes twice; ids must be unique')
         seen.add(utterance.id)
         lines.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-    _write_atomically(path, "".join(lines))
+    write_atomically(path, "".join(lines))
     return len(lines)
 
 
@@ -90,9 +90,7 @@ def to_dict(utterance: Utterance, folder: PathLike = "") -> dict[str, Any]:
         {key: value for key in ENTITY_KEYS if (value := getattr(entity, key)) is not None}
         for entity in utterance.entities
     ]
-    record["relations"] = [
-        {"head": r.head_id, "tail": r.tail_id, "type": r.type} for r in utterance.relations
-    ]
+    record["relations"] = [{"head": r.head_id, "tail": r.tail_id, "type": r.type} for r in utterance.relations]
     record["extra"] = dict(utterance.extra)
     return record
 
@@ -192,9 +190,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def _fail(path: Path, line: int, utterance_id: str | None, message: str) -> NoReturn:
     who = f' (utterance "{utterance_id}")' if utterance_id else ""
-    raise DataError(
-        f'{path}:{line}{who}: {message}. Run "speechre data validate {path}" to list all such faults.'
-    )
+    raise DataError(f'{path}:{line}{who}: {message}. Run "speechre data validate {path}" to list all such faults.')
 
 
 # --- building and writing ---
@@ -242,14 +238,18 @@ def _relative(path: str, folder: PathLike) -> str:
     return Path(relative).as_posix()
 
 
-def _write_atomically(path: Path, content: str) -> None:
+def write_atomically(path: Path, content: str) -> None:
+    """Write a text file whole or not at all. Raises :class:`UsageError` naming the path when it cannot be written.
+
+    A lone surrogate (a file name that is not UTF-8) is written as its escape.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.is_dir():
             raise UsageError(f"{path}: cannot be written: it is a folder; name a file in it")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -50,9 +50,7 @@ class Issue:
 _Found: TypeAlias = tuple[str, Severity, str]  # code, severity, message
 
 
-def validate_manifest(
-    path: PathLike, schema: Schema | None = None, *, check_audio: bool = True
-) -> list[Issue]:
+def validate_manifest(path: PathLike, schema: Schema | None = None, *, check_audio: bool = True) -> list[Issue]:
     """Everything that is wrong with a manifest, in the sequence of its lines; an empty list when nothing is.
 
     Without a ``schema``, types and argument pairs are not checked; without ``check_audio``, no recording is
@@ -71,9 +69,7 @@ def validate_manifest(
         is_empty = False
         utterance_id = record_id(record)
 
-        def note(
-            code: str, severity: Severity, message: str, line: int = line, who: str | None = utterance_id
-        ) -> None:
+        def note(code: str, severity: Severity, message: str, line: int = line, who: str | None = utterance_id) -> None:
             issues.append(Issue(code, severity, str(path), line, who, message))
 
         for fault in faults:
@@ -91,15 +87,11 @@ def validate_manifest(
         for found in _content_findings(record, schema, path.parent if check_audio else None):
             note(*found)
     if is_empty:
-        issues.append(
-            Issue("empty-manifest", "error", str(path), None, None, "the manifest holds no utterance")
-        )
+        issues.append(Issue("empty-manifest", "error", str(path), None, None, "the manifest holds no utterance"))
     return issues
 
 
-def _content_findings(
-    record: Mapping[str, Any], schema: Schema | None, folder: Path | None
-) -> Iterator[_Found]:
+def _content_findings(record: Mapping[str, Any], schema: Schema | None, folder: Path | None) -> Iterator[_Found]:
     text = record.get("text", "")
     if isinstance(text, str) and not text.strip():
         yield "empty-text", "warning", "the text is empty; nothing can be learned from this transcript"
@@ -109,9 +101,7 @@ def _content_findings(
         if isinstance(e.get("id"), str) and isinstance(e.get("type"), str)
     }
     relations = [
-        r
-        for r in _objects(record, "relations")
-        if all(isinstance(r.get(key), str) for key in ("head", "tail", "type"))
+        r for r in _objects(record, "relations") if all(isinstance(r.get(key), str) for key in ("head", "tail", "type"))
     ]
     if schema is not None:
         yield from _schema_findings(entities, relations, schema)

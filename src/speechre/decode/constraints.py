@@ -1,4 +1,6 @@
-"""The grammar of the six orders, compiled to tables over token ids, so that rows of all orders are masked in one lookup."""
+"""What may be written next: the grammar of the six orders as tables over token ids, and entities copied from a
+transcript.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ _OTHER_CLASS = 1  # timestamps, prompts and the like: nothing that a tree may ho
 class TokenGrammar:
     """Which tokens may follow, for rows in any mix of orders.
 
-    A row's grammar state is one integer; ``start[order name]`` is where a row begins. ``allowed`` is (states, V) boolean,
-    ``next`` is (states, token classes) integer with -1 where a class is forbidden.
+    A row's grammar state is one integer; ``start[order name]`` is where a row begins. ``allowed`` is (states, V)
+    boolean, ``next`` is (states, token classes) integer with -1 where a class is forbidden.
     """
 
     def __init__(self, orders: Sequence[Order], sequencer: Sequencer, device: torch.device) -> None:
@@ -46,6 +48,12 @@ class TokenGrammar:
         self.class_of = class_of.to(device)
         self.next = torch.tensor(rows, device=device)
         self.allowed = (self.next >= 0)[:, self.class_of]
+        takes_text = self.next[:, _TEXT_CLASS] >= 0
+        takes_more = (self.next >= 0).sum(1) > 1
+        self.opens_entity = (takes_text & ~takes_more).tolist()
+        """State -> whether an entity's first word comes next."""
+        self.in_entity = (takes_text & takes_more).tolist()
+        """State -> whether an entity can go on or be closed by its type."""
 
     @staticmethod
     def _symbols(sequencer: Sequencer) -> dict[Piece, int]:
@@ -68,3 +76,64 @@ def transcript_mask(sequencer: Sequencer, device: torch.device) -> Tensor:
     mask[: tokenizer.num_text_tokens] = True
     mask[[sequencer.relations_id, tokenizer.eot_id]] = True
     return mask
+
+
+class Copying:
+    """Entities as spans of the transcript: what was not said cannot be written, and every entity has its evidence.
+
+    A row inside an entity carries the set of transcript positions that its text so far may continue at; positions are
+    followed in parallel, so repeated words need no choice before they differ. An entity starts where a word starts and
+    ends where one ends.
+    """
+
+    def __init__(self, transcript_ids: Sequence[int], sequencer: Sequencer) -> None:
+        self.ids = tuple(transcript_ids)
+        texts = [sequencer.tokenizer.decode_text([token_id]) for token_id in self.ids]
+        self.starts = frozenset(i for i, text in enumerate(texts) if i == 0 or text[:1].isspace())
+        goes_on = [text[:1].isalnum() or text[:1] == "\ufffd" for text in texts]
+        self.ends = frozenset(i for i in range(1, len(texts) + 1) if i == len(texts) or not goes_on[i])
+
+    def follow(self, positions: frozenset[int] | None, token: int) -> frozenset[int]:
+        """Where the text may go on after ``token``; ``None`` stands for an entity's beginning."""
+        return frozenset(i + 1 for i in self.candidates(positions) if self.ids[i] == token)
+
+    def candidates(self, positions: frozenset[int] | None) -> list[int]:
+        """Positions of the tokens that may come next."""
+        return sorted(i for i in (self.starts if positions is None else positions) if i < len(self.ids))
+
+    def may_end(self, positions: frozenset[int]) -> bool:
+        """Whether the entity is whole words here."""
+        return not self.ends.isdisjoint(positions)
+
+
+class CopyRows:
+    """The copying state of all rows of a search, kept in step with the beams."""
+
+    def __init__(self, grammar: TokenGrammar, copying: Sequence[Copying], sequencer: Sequencer) -> None:
+        """``copying`` has one entry a row."""
+        self.grammar = grammar
+        self.copying = list(copying)
+        self.positions: list[frozenset[int] | None] = [None] * len(self.copying)
+        self.num_text_tokens = sequencer.tokenizer.num_text_tokens
+        self.eot_id = sequencer.tokenizer.eot_id
+
+    def restrict(self, allowed_NV: Tensor, states: Sequence[int]) -> None:
+        """Take away, in place, what ``allowed_NV`` grants beyond the transcript."""
+        for row, (state, copying, positions) in enumerate(zip(states, self.copying, self.positions, strict=True)):
+            if not copying.ids:  # nothing was said, so there is nothing to tell
+                allowed_NV[row] = False
+                allowed_NV[row, self.eot_id] = True
+            elif self.grammar.opens_entity[state] or self.grammar.in_entity[state]:
+                allowed_NV[row, : self.num_text_tokens] = False
+                allowed_NV[row, [copying.ids[i] for i in copying.candidates(positions)]] = True
+                if positions is not None and not copying.may_end(positions):
+                    allowed_NV[row, self.num_text_tokens :] = False
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]``."""
+        following: list[frozenset[int] | None] = []
+        for parent, token in zip(parents, tokens, strict=True):
+            is_text = token < self.num_text_tokens
+            following.append(self.copying[parent].follow(self.positions[parent], token) if is_text else None)
+        self.copying = [self.copying[parent] for parent in parents]
+        self.positions = following

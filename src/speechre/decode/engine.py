@@ -1,8 +1,8 @@
 """From log-mels to generations: encoder, relation head, transcript, prompts, then all orders and beams in one batch.
 
-The encoder runs once an utterance and its cross-attention keys and values are shared by all rows. Rows whose prompts differ
-in length live in one batch without padding tokens: a shorter row leaves empty slots in its cache, which a mask hides, and
-every token carries its own position. So an item's answer does not depend on its neighbours.
+The encoder runs once an utterance and its cross-attention keys and values are shared by all rows. Rows whose prompts
+differ in length live in one batch without padding tokens: a shorter row leaves empty slots in its cache, which a mask
+hides, and every token carries its own position. So an item's answer does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from speechre.config import DecodeConfig, ModelConfig
-from speechre.decode.constraints import TokenGrammar, transcript_mask
+from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
 from speechre.decode.search import Generation, Group, top_candidates
 from speechre.model.backbone import KeyValues
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.sequence import Sequencer
-from speechre.orders import select_orders
+from speechre.orders import Order, select_orders
 
 # Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
 _TRANSCRIPT_TOKENS_PER_S = 10
@@ -67,7 +67,7 @@ class _Cache:
 
         ``real_NT`` is False where a row has no token; its real tokens stand at the end.
         """
-        num_rows, length = ids_NT.shape
+        length = ids_NT.shape[1]
         if real_NT is None:
             real_NT = torch.ones_like(ids_NT, dtype=torch.bool)
         positions = self.position_N[:, None] + (real_NT.cumsum(1) - 1).clamp(min=0)
@@ -87,7 +87,8 @@ class _Cache:
             ids_NT, positions.clamp(max=limit), mask, self.cross, self.cross_mask, self.past
         )
         self.position_N = self.position_N + real_NT.sum(1)
-        return hidden[:, -1]
+        last: Tensor = hidden[:, -1]
+        return last
 
     def select(self, rows: Tensor, utterances: Tensor | None = None) -> None:
         """Keep ``rows`` (repeats allowed), and of the cross-attention memory ``utterances`` where given."""
@@ -98,6 +99,46 @@ class _Cache:
             self.cross = [KeyValues(m.keys[utterances], m.values[utterances]) for m in self.cross]
             if self.cross_mask is not None:
                 self.cross_mask = self.cross_mask[utterances]
+
+
+class _Rules:
+    """What each row of a search may write next: the grammar's states and, where there is a transcript, copying."""
+
+    def __init__(
+        self,
+        grammar: TokenGrammar | None,
+        orders: Sequence[Order],
+        spans: list[Copying] | None,
+        num_utterances: int,
+        sequencer: Sequencer,
+    ) -> None:
+        self.grammar = grammar
+        self.copy_rows: CopyRows | None = None
+        if grammar is not None:
+            starts = [grammar.start[order.name] for order in orders] * num_utterances
+            self.states_N = torch.tensor(starts, device=grammar.next.device)
+            if spans is not None:
+                self.copy_rows = CopyRows(grammar, [span for span in spans for _ in orders], sequencer)
+
+    def mask(self, logits_NV: Tensor) -> Tensor:
+        """Logits with minus infinity for what may not follow."""
+        if self.grammar is None:
+            return logits_NV
+        allowed_NV = self.grammar.allowed[self.states_N]
+        if self.copy_rows is not None:
+            self.copy_rows.restrict(allowed_NV, self.states_N.tolist())
+        return logits_NV.masked_fill(~allowed_NV, -torch.inf)
+
+    def advance(self, parents: list[int], tokens: list[int]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]``; as many rows as there are parents."""
+        if self.grammar is None:
+            return
+        device = self.states_N.device
+        before = self.states_N[torch.tensor(parents, device=device)]
+        # Rows of finished groups write on for nothing; any state will do for them.
+        self.states_N = self.grammar.advance(before, torch.tensor(tokens, device=device)).clamp(min=0)
+        if self.copy_rows is not None:
+            self.copy_rows.advance(parents, tokens)
 
 
 class DecodingEngine:
@@ -131,15 +172,16 @@ class DecodingEngine:
             start = perf_counter()
             transcripts = self._write_transcripts(cache, hidden_BD, encoded)
             self.timing.transcript_s += perf_counter() - start
-        groups = self._write_orders(cache, self._relation_prompts(probabilities_BR), len(mels))
+        spans = None
+        if self.config.copy_entities and transcripts is not None:
+            spans = [Copying(ids, self.sequencer) for ids, _ in transcripts]
+        groups = self._write_orders(cache, self._relation_prompts(probabilities_BR), spans, len(mels))
         return self._collect(transcripts, probabilities_BR, groups)
 
-    def _ids(self, rows: Sequence[Sequence[int]]) -> Tensor:
+    def _ids(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.network.device)
 
-    def _write_transcripts(
-        self, cache: _Cache, hidden_BD: Tensor, encoded: Encoded
-    ) -> list[tuple[list[int], bool]]:
+    def _write_transcripts(self, cache: _Cache, hidden_BD: Tensor, encoded: Encoded) -> list[tuple[list[int], bool]]:
         """Greedy transcripts; the cache then holds them. Each with whether it came to its end by itself."""
         config, sequencer = self.config, self.sequencer
         limits = [
@@ -181,7 +223,9 @@ class DecodingEngine:
             prompts.append(self.sequencer.relation_prompt_ids(relations, padding))
         return prompts
 
-    def _write_orders(self, cache: _Cache, prompts: list[list[int]], num_utterances: int) -> list[Group]:
+    def _write_orders(
+        self, cache: _Cache, prompts: list[list[int]], spans: list[Copying] | None, num_utterances: int
+    ) -> list[Group]:
         """All orders of all utterances; groups lie utterance by utterance."""
         start = perf_counter()
         longest = max(map(len, prompts))
@@ -195,69 +239,46 @@ class DecodingEngine:
         hidden_GD = cache.feed(self._ids(order_prompts * num_utterances))
         self.timing.prefill_s += perf_counter() - start
         start = perf_counter()
-        groups = self._search(cache, hidden_GD, num_utterances)
+        rules = _Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
+        groups = self._search(cache, hidden_GD, rules, num_utterances)
         self.timing.orders_s += perf_counter() - start
         return groups
 
-    def _search(self, cache: _Cache, hidden_ND: Tensor, num_utterances: int) -> list[Group]:
+    def _search(self, cache: _Cache, hidden_ND: Tensor, rules: _Rules, num_utterances: int) -> list[Group]:
         """Advance all groups to their end; utterances whose groups are all done leave the batch."""
-        config, num_orders = self.config, len(self.orders)
+        config, num_orders, eot_id = self.config, len(self.orders), self.sequencer.tokenizer.eot_id
         room = self.network.config.max_target_positions - int(cache.position_N.max())
-        max_new_tokens = min(config.max_new_tokens, room)
-        groups = [
-            Group(config.beams, max_new_tokens, config.length_penalty) for _ in range(num_utterances * num_orders)
-        ]
+        limit = min(config.max_new_tokens, room)
+        groups = [Group(config.beams, limit, config.length_penalty) for _ in range(num_utterances * num_orders)]
         alive = list(range(num_utterances))
-        states_GK = None
-        if self._grammar is not None:
-            starts = [[self._grammar.start[order.name]] for order in self.orders]
-            states_GK = self._ids(starts * num_utterances)
         while True:
             active = [groups[u * num_orders + o] for u in alive for o in range(num_orders)]
-            log_probs = self._log_probs(hidden_ND, states_GK).view(len(active), -1, self._vocab_size)
-            scores = torch.tensor([group.log_probs for group in active], device=log_probs.device)
-            candidates = top_candidates(log_probs, scores, 2 * config.beams)
-            num_live = log_probs.shape[1]
-            parents, tokens = [], []
-            for index, (group, ranked) in enumerate(zip(active, candidates, strict=True)):
-                if group.is_done:
-                    beams, next_ids = [0] * config.beams, [self.sequencer.tokenizer.eot_id] * config.beams
+            logits_NV = rules.mask(self.network.whisper.logits(hidden_ND).float())
+            log_probs_GKV = logits_NV.log_softmax(dim=-1).view(len(active), -1, logits_NV.shape[-1])
+            scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NV.device)
+            num_live = log_probs_GKV.shape[1]
+            parents: list[int] = []
+            tokens: list[int] = []
+            for index, ranked in enumerate(top_candidates(log_probs_GKV, scores_GK, 2 * config.beams)):
+                if active[index].is_done:
+                    beams, next_ids = [0] * config.beams, [eot_id] * config.beams
                 else:
-                    beams, next_ids = group.step(ranked, self.sequencer.tokenizer.eot_id)
+                    beams, next_ids = active[index].step(ranked, eot_id)
                 parents += [index * num_live + beam for beam in beams]
                 tokens += next_ids
             self.timing.num_steps += 1
-            keep = [
-                i for i in range(len(alive)) if not all(g.is_done for g in active[i * num_orders : (i + 1) * num_orders])
-            ]
+            rows_of = [range(i * num_orders, (i + 1) * num_orders) for i in range(len(alive))]
+            keep = [i for i, rows in enumerate(rows_of) if not all(active[g].is_done for g in rows)]
             if not keep:
                 return groups
-            per_utterance = num_orders * config.beams
-            rows = [r for i in keep for r in range(i * per_utterance, (i + 1) * per_utterance)]
-            parent_N, token_N = self._ids(parents)[rows], self._ids(tokens)[rows]
-            if states_GK is not None:
-                states_GK = self._next_states(states_GK.view(-1)[parent_N], token_N).view(-1, config.beams)
+            rows = [g * config.beams + k for i in keep for g in rows_of[i] for k in range(config.beams)]
+            parents, tokens = [parents[r] for r in rows], [tokens[r] for r in rows]
+            rules.advance(parents, tokens)
             is_same = len(keep) == len(alive)
-            if not (is_same and config.beams == 1):
-                cache.select(parent_N, None if is_same else self._ids(keep))
+            if config.beams > 1 or not is_same:
+                cache.select(self._ids(parents), None if is_same else self._ids(keep))
             alive = [alive[i] for i in keep]
-            hidden_ND = cache.feed(token_N[:, None])
-
-    @property
-    def _vocab_size(self) -> int:
-        return self.network.config.vocab_size
-
-    def _next_states(self, states: Tensor, tokens: Tensor) -> Tensor:
-        assert self._grammar is not None
-        # Rows of finished groups write on for nothing; any state will do for them.
-        return self._grammar.advance(states, tokens).clamp(min=0)
-
-    def _log_probs(self, hidden_ND: Tensor, states_GK: Tensor | None) -> Tensor:
-        """(N, V) log-probabilities, renormalized over what the grammar allows."""
-        logits = self.network.whisper.logits(hidden_ND).float()
-        if self._grammar is not None and states_GK is not None:
-            logits = logits.masked_fill(~self._grammar.allowed[states_GK.view(-1)], -torch.inf)
-        return logits.log_softmax(dim=-1)
+            hidden_ND = cache.feed(self._ids([[token] for token in tokens]))
 
     def _collect(
         self, transcripts: list[tuple[list[int], bool]] | None, probabilities_BR: Tensor, groups: list[Group]

@@ -20,8 +20,8 @@ UNFINISHED = "did not end within the token limit"
 class Analysis:
     """All that is known about one stretch of speech.
 
-    ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every beam;
-    ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was).
+    ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every
+    beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was).
     """
 
     triplets: tuple[Triplet, ...]
@@ -83,5 +83,5 @@ def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
         relation_probabilities={
             name: max(part.relation_probabilities[name] for part in parts) for name in parts[0].relation_probabilities
         },
-        warnings=tuple(warning for part in parts for warning in part.warnings),
+        warnings=tuple(f"chunk {i} of {len(parts)}: {w}" for i, part in enumerate(parts, 1) for w in part.warnings),
     )

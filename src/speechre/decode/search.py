@@ -1,9 +1,9 @@
 """Beam search over groups: one group is one order of one utterance, with K beams; K = 1 is greedy search.
 
-The algorithm, which the tests repeat without batch and cache: at each step the 2K best continuations of a group's live beams
-are ranked by log-probability. Those among the first K that end the sequence are finished; the best K others live on. With
-K = 1 the group is done at its first end. Otherwise it is done when K hypotheses are finished and no live beam can still beat
-the worst of the best K, even if it lost no more probability up to the longest length allowed.
+The algorithm, which the tests repeat without batch and cache: at each step the 2K best continuations of a group's live
+beams are ranked by log-probability. Those among the first K that end the sequence are finished; the best K others live
+on. With K = 1 the group is done at its first end. Otherwise it is done when K hypotheses are finished and no live beam
+can still beat the worst of the best K, even if it lost no more probability up to the longest length allowed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Generation:
-    """One finished sequence: its tokens without the end, its log-probability, and whether it came to its end by itself."""
+    """One finished sequence: its tokens without the end, its log-probability, and whether it came to its end by
+    itself.
+    """
 
     ids: tuple[int, ...]
     log_prob: float
@@ -25,7 +27,7 @@ class Generation:
 
     def score(self, length_penalty: float) -> float:
         """What beams are ranked by: log-probability over (length with the end) ** length_penalty."""
-        return self.log_prob / (len(self.ids) + 1) ** length_penalty
+        return float(self.log_prob / (len(self.ids) + 1) ** length_penalty)
 
 
 @dataclass
@@ -81,7 +83,7 @@ class Group:
             return False
         worst = self._ranked()[self.num_beams - 1].score(self.length_penalty)
         optimistic = max(live_log_probs) / (self.max_new_tokens + 1) ** self.length_penalty
-        return optimistic <= worst
+        return bool(optimistic <= worst)
 
     def _ranked(self) -> list[Generation]:
         # Generations that ended by themselves come first: one cut off at the limit is no answer to prefer.
@@ -92,16 +94,11 @@ class Group:
         return tuple(self._ranked()[: self.num_beams])
 
 
-def top_candidates(
-    log_probs_GKV: Tensor, scores_GK: Tensor, num_candidates: int
-) -> list[list[tuple[float, int, int]]]:
+def top_candidates(log_probs_GKV: Tensor, scores_GK: Tensor, num_candidates: int) -> list[list[tuple[float, int, int]]]:
     """For each group the best (log-probability, beam, token), best first."""
     num_groups, num_beams, vocab_size = log_probs_GKV.shape
     total = scores_GK[:, :, None] + log_probs_GKV
     count = min(num_candidates, num_beams * vocab_size)
     best, index = total.view(num_groups, -1).topk(count, dim=1)
     beams, tokens = index // vocab_size, index % vocab_size
-    return [
-        list(zip(*row, strict=True))
-        for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)
-    ]
+    return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]

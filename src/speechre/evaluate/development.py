@@ -19,7 +19,6 @@ from speechre.model.sequence import Sequencer
 from speechre.types import Utterance
 from speechre.vote import vote_rule
 
-
 _WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 
 
@@ -41,9 +40,9 @@ def dev_evaluator(
 ) -> Callable[[SpeechReNetwork], dict[str, float]]:
     """A function that scores a network on ``train.eval_utterances`` of ``utterances``.
 
-    Returns triplet ``f1`` (boundary protocol, the config's vote), ``entity_f1``, ``relation_f1``, ``single_f1`` (the mean
-    over the orders alone) and ``problems`` (the share of generations with a parse problem). Utterances over 30 s are passed
-    over here; ``speechre evaluate`` scores them too.
+    Returns triplet ``f1`` (boundary protocol, the config's vote), ``entity_f1``, ``relation_f1``, ``single_f1`` (the
+    mean over the orders alone) and ``problems`` (the share of generations with a parse problem). Utterances over 30 s
+    are passed over here; ``speechre evaluate`` scores them too.
     """
     chosen: list[Utterance] = []
     sounds: list[torch.Tensor] = []

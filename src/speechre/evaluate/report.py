@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechre.data.store import write_atomically
 from speechre.errors import UsageError
 from speechre.evaluate.run import Evaluation
 from speechre.metrics import Counts, ScoreReport
@@ -67,12 +68,9 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     ]
     problems = {"all": evaluation.all_problems, **evaluation.problems}
     rows = tuple(
-        (name, f"{100 * c.share:.2f}", str(c.num_with_problems), str(c.num_generations))
-        for name, c in problems.items()
+        (name, f"{100 * c.share:.2f}", str(c.num_with_problems), str(c.num_generations)) for name, c in problems.items()
     )
-    tables.append(
-        Table("Generations with problems", ("order", "percent", "with problems", "generations"), rows)
-    )
+    tables.append(Table("Generations with problems", ("order", "percent", "with problems", "generations"), rows))
     words = evaluation.transcript
     if words is not None:
         numbers = map(str, (words.num_errors, words.num_words))
@@ -92,9 +90,7 @@ def report_markdown(evaluation: Evaluation) -> str:
         "report.json has all figures and the whole config; predictions.jsonl has the answers.",
         "",
     ]
-    machine = Table(
-        "Made with", ("what", "version"), tuple((k, str(v)) for k, v in evaluation.machine.items())
-    )
+    machine = Table("Made with", ("what", "version"), tuple((k, str(v)) for k, v in evaluation.machine.items()))
     return "\n".join([*lines, *(table.to_markdown() for table in (*evaluation_tables(evaluation), machine))])
 
 
@@ -120,23 +116,9 @@ def write_report(folder: Path, evaluation: Evaluation, extractions: Iterable[Ext
     prepare_report_folder(folder)
     report = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False)
     predictions = [json.dumps(e.to_dict(), ensure_ascii=False) + "\n" for e in extractions]
-    _write(folder / "predictions.jsonl", predictions)
-    _write(folder / "report.md", [report_markdown(evaluation)])
-    _write(folder / "report.json", [report, "\n"])
-
-
-def _write(path: Path, parts: Sequence[str]) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
-            with building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.writelines(parts)
-            os.replace(building, path)
-        finally:
-            building.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+    write_atomically(folder / "predictions.jsonl", "".join(predictions))
+    write_atomically(folder / "report.md", report_markdown(evaluation))
+    write_atomically(folder / "report.json", report + "\n")
 
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> UsageError:

@@ -141,13 +141,9 @@ def evaluate(
     orders = _common_orders(found)
     return Evaluation(
         vote=score(gold, answers, protocol),
-        orders={
-            order: score(gold, {key: found[key].by_order[order] for key in gold}, protocol)
-            for order in orders
-        },
+        orders={order: score(gold, {key: found[key].by_order[order] for key in gold}, protocol) for order in orders},
         problems={
-            order: ProblemCounts(len(found), sum(bool(a.problems[order]) for a in found.values()))
-            for order in orders
+            order: ProblemCounts(len(found), sum(bool(a.problems[order]) for a in found.values())) for order in orders
         },
         per_relation=per_relation(gold, answers, protocol),
         relation_head=_relation_head_counts(utterances, found, config.decode.relation_threshold),
@@ -178,9 +174,7 @@ def _common_orders(found: Mapping[str, Analysis]) -> tuple[str, ...]:
     return tuple(first.by_order)
 
 
-def _relation_head_counts(
-    utterances: Sequence[Utterance], found: Mapping[str, Analysis], threshold: float
-) -> Counts:
+def _relation_head_counts(utterances: Sequence[Utterance], found: Mapping[str, Analysis], threshold: float) -> Counts:
     """The relation head as a classifier of utterances: types from the threshold on against gold types."""
     total = Counts()
     for utterance in utterances:
@@ -191,9 +185,7 @@ def _relation_head_counts(
     return total
 
 
-def _word_errors(
-    utterances: Sequence[Utterance], found: Mapping[str, Analysis], is_plain: bool
-) -> WordErrors | None:
+def _word_errors(utterances: Sequence[Utterance], found: Mapping[str, Analysis], is_plain: bool) -> WordErrors | None:
     num_errors = num_words = num_utterances = 0
     for utterance in utterances:
         transcript = found[utterance.id].transcript

@@ -1,11 +1,11 @@
 """``Extractor``: the front door for programs. ::
 
-    from speechre import Extractor
+from speechre import Extractor
 
-    extractor = Extractor.from_pretrained("speechre-tiny-conll04")
-    extraction = extractor("talk.wav")
-    for triplet in extraction.triplets:
-        print(triplet.head.text, triplet.relation, triplet.tail.text, triplet.confidence)
+extractor = Extractor.from_pretrained("speechre-tiny-conll04")
+extraction = extractor("talk.wav")
+for triplet in extraction.triplets:
+    print(triplet.head.text, triplet.relation, triplet.tail.text, triplet.confidence)
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Recording:
 
 
 class Extractor:
-    """Turns recordings into triplets with one model. Answers do not depend on the batch size or on the other recordings."""
+    """Turns recordings into triplets with one model. Answers do not depend on the batch size or on the other
+    recordings.
+    """
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int = 8) -> None:
         if batch_size < 1:
@@ -85,7 +87,7 @@ class Extractor:
         return cls(replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options")), batch_size)
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # bytes and open files iterate too, and are recordings here
         self, source: str | os.PathLike[str] | bytes | io.IOBase | tuple[Any, int] | Utterance
     ) -> Extraction: ...
     @overload
@@ -97,8 +99,9 @@ class Extractor:
     def __call__(self, source: Any, rate_hz: int | None = None) -> Extraction | list[Extraction] | Iterator[Extraction]:
         """One recording gives one Extraction, a list gives a list, an iterator (a generator) gives an iterator.
 
-        A recording is a path, the bytes of a file, an open file, an array with ``rate_hz`` (or as a pair), or an :class:`Utterance`. An
-        array is (samples,) or (samples, channels). Raises :class:`AudioError` on one that cannot be heard.
+        A recording is a path, the bytes of a file, an open file, an array with ``rate_hz`` (or as a pair), or an
+        :class:`Utterance`. An array is (samples,) or (samples, channels). Raises :class:`AudioError` on one that cannot
+        be heard.
         """
         if isinstance(source, np.ndarray | torch.Tensor):
             if rate_hz is None:
@@ -113,7 +116,8 @@ class Extractor:
         if isinstance(source, Iterator):
             return self.extract_many(source)
         raise UsageError(
-            f"got {type(source).__name__}; expected a path, bytes, (array, rate), an Utterance, a list or an iterator of these"
+            f"got {type(source).__name__}; expected a path, bytes, an open file, (array, rate), an Utterance, "
+            "or a list or an iterator of these"
         )
 
     def extract_many(self, sources: Iterable[Source], on_error: OnError | None = None) -> Iterator[Extraction]:
@@ -122,16 +126,20 @@ class Extractor:
         With ``on_error``, a recording that cannot be read is reported there and left out; without, it raises.
         """
         for recording, analysis in self.analyze_many(sources, on_error):
-            yield Extraction(
-                id=recording.id,
-                source=recording.source,
-                duration_s=recording.duration_s,
-                model=self.checkpoint.model_id,
-                triplets=analysis.triplets,
-                transcript=analysis.transcript,
-                relation_probabilities=analysis.relation_probabilities,
-                warnings=analysis.warnings,
-            )
+            yield self.extraction(recording, analysis)
+
+    def extraction(self, recording: Recording, analysis: Analysis) -> Extraction:
+        """The public form of an analysis."""
+        return Extraction(
+            id=recording.id,
+            source=recording.source,
+            duration_s=recording.duration_s,
+            model=self.checkpoint.model_id,
+            triplets=analysis.triplets,
+            transcript=analysis.transcript,
+            relation_probabilities=analysis.relation_probabilities,
+            warnings=analysis.warnings,
+        )
 
     def analyze_many(
         self, sources: Iterable[Source], on_error: OnError | None = None

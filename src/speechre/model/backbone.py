@@ -1,8 +1,8 @@
 """Whisper's encoder and decoder for input of the exact length (openai/whisper; Radford et al. 2022).
 
-Parameter names are those of Hugging Face's ``WhisperModel``, so its weights load as they are. What differs from that class:
-the encoder takes any number of frames up to 30 s and a mask, the decoder takes positions and any attention mask (six orders
-packed behind one prefix), and several decoder rows share one set of cross-attention keys and values.
+Parameter names are those of Hugging Face's ``WhisperModel``, so its weights load as they are. What differs from that
+class: the encoder takes any number of frames up to 30 s and a mask, the decoder takes positions and any attention mask
+(six orders packed behind one prefix), and several decoder rows share one set of cross-attention keys and values.
 
 Shape letters: B utterances, M mel bins, F mel frames, S encoder frames, D width, H attention heads, C width of one
 attention head, T tokens, V vocabulary, N decoder rows (a multiple of B: the rows of one utterance lie together).
@@ -46,10 +46,11 @@ class Attention(nn.Module):
         return KeyValues(self._split(self.k_proj(x_NTD)), self._split(self.v_proj(x_NTD)))
 
     def forward(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
-        """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T, length).
+        """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T,
+        length).
 
-        Where ``memory`` has fewer rows than x, each of its rows serves the next N / B rows of x: these become more queries
-        of one attention instead of copies of the memory.
+        Where ``memory`` has fewer rows than x, each of its rows serves the next N / B rows of x: these become more
+        queries of one attention instead of copies of the memory.
         """
         num_rows, length, width = x_NTD.shape
         queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, width))

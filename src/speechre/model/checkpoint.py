@@ -1,7 +1,7 @@
 """A model is a folder: config.json, model.safetensors, tokenizer.json, preprocessor_config.json. No pickle anywhere.
 
-config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial, corrupt
-or mismatched folder is refused before it can answer wrongly.
+config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial,
+corrupt or mismatched folder is refused before it can answer wrongly.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def save_checkpoint(
     }
     weights_path = building / "model.safetensors"
     save_file(state, weights_path, metadata={"format": "pt"})
+    weights_path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
     tokenizer.save(building / "tokenizer.json")
     _write_json(
         building / "config.json",
@@ -97,7 +98,8 @@ def save_checkpoint(
             **(extra or {}),
         },
     )
-    preprocessor = {"sampling_rate": 16000, "feature_size": network.config.num_mel_bins, "hop_length": 160, "n_fft": 400}
+    num_mel_bins = network.config.num_mel_bins
+    preprocessor = {"sampling_rate": 16000, "feature_size": num_mel_bins, "hop_length": 160, "n_fft": 400}
     _write_json(building / "preprocessor_config.json", preprocessor)
     replace_folder(building, folder)
 

@@ -68,9 +68,7 @@ class CTranslate2Model:
         """The integer attribute ``name``. Raises :class:`CheckpointError` if it is absent or not a scalar."""
         variable = self._get(name)
         if variable.array.ndim != 0 or not variable.type.startswith("int"):
-            raise self.fault(
-                f'"{name}" is {variable.type} {list(variable.array.shape)}; expected one integer'
-            )
+            raise self.fault(f'"{name}" is {variable.type} {list(variable.array.shape)}; expected one integer')
         return int(variable.array.item())
 
     def float32(self, name: str) -> npt.NDArray[np.float32]:
@@ -181,9 +179,7 @@ def parse_model(buffer: Buffer, where: str) -> CTranslate2Model:
     for index in range(cursor.number("I", "the number of aliases")):
         alias, name = cursor.string(f"alias {index}"), cursor.string(f"the target of alias {index}")
         if alias in variables or name not in variables:
-            raise _fault(
-                where, f'corrupt: alias "{alias}" of "{name}" does not point at a variable, or hides one'
-            )
+            raise _fault(where, f'corrupt: alias "{alias}" of "{name}" does not point at a variable, or hides one')
         variables[alias] = variables[name]
         # A quantized weight shares its scale with its aliases; the file does not say so twice.
         if f"{name}_scale" in variables:
@@ -217,9 +213,7 @@ def _read_variable(cursor: _Cursor, name: str) -> Variable:
     # math.prod is exact: shapes of a corrupt file must not wrap around into a plausible size.
     expected = math.prod(shape) * np.dtype(code).itemsize
     if num_bytes != expected:
-        raise _fault(
-            cursor.where, f"corrupt: {what} has {num_bytes} bytes; {type_name} {list(shape)} needs {expected}"
-        )
+        raise _fault(cursor.where, f"corrupt: {what} has {num_bytes} bytes; {type_name} {list(shape)} needs {expected}")
     return Variable(type_name, np.frombuffer(cursor.take(num_bytes, what), dtype=code).reshape(shape))
 
 
@@ -290,9 +284,7 @@ def whisper_state(model: CTranslate2Model) -> dict[str, torch.Tensor]:
     for side, table in (("encoder", _ENCODER_LAYER), ("decoder", _DECODER_LAYER)):
         for layer in range(num_layers(model, side)):
             for theirs, ours in table.items():
-                modules[f"{side}/layer_{layer}/{theirs}"] = tuple(
-                    f"{side}.layers.{layer}.{name}" for name in ours
-                )
+                modules[f"{side}/layer_{layer}/{theirs}"] = tuple(f"{side}.layers.{layer}.{name}" for name in ours)
     state = {ours: torch.from_numpy(model.float32(theirs)) for theirs, ours in _ARRAYS.items()}
     read = set(_ARRAYS)
     for theirs, parts in modules.items():
@@ -334,9 +326,7 @@ def _check_switches(model: CTranslate2Model) -> None:
     projection = model.variables.get("decoder/projection/weight")
     embeddings = model.variables.get("decoder/embeddings/weight")
     if projection is not None and embeddings is not None and projection is not embeddings:
-        same = np.array_equal(
-            model.float32("decoder/projection/weight"), model.float32("decoder/embeddings/weight")
-        )
+        same = np.array_equal(model.float32("decoder/projection/weight"), model.float32("decoder/embeddings/weight"))
         if not same:
             raise model.fault("the output projection differs from the token embeddings; Whisper ties them")
 

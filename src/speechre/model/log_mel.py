@@ -47,9 +47,7 @@ def log_mel(samples: Tensor, num_mel_bins: int) -> Tensor:
     if samples.numel() == 0:
         raise AudioError("the clip holds no samples; expected at least one")
     if not bool(torch.isfinite(samples).all()):
-        raise AudioError(
-            "the clip holds samples that are not finite (NaN or infinity); decode the audio again"
-        )
+        raise AudioError("the clip holds samples that are not finite (NaN or infinity); decode the audio again")
     padded = torch.nn.functional.pad(samples.to(torch.float32), (0, -samples.numel() % _STEP_SAMPLES))
     window = torch.hann_window(_WINDOW_SAMPLES, device=samples.device)
     spectrum_FT = torch.stft(
@@ -97,9 +95,7 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 
 def _hz_to_mel(hz: float) -> float:
-    return (
-        hz / _LINEAR_HZ_PER_MEL if hz < _BREAK_HZ else _BREAK_MEL + float(np.log(hz / _BREAK_HZ)) / _LOG_STEP
-    )
+    return hz / _LINEAR_HZ_PER_MEL if hz < _BREAK_HZ else _BREAK_MEL + float(np.log(hz / _BREAK_HZ)) / _LOG_STEP
 
 
 def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

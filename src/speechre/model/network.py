@@ -64,11 +64,13 @@ class SpeechReNetwork(nn.Module):
         return self.whisper.decoder.cross_memory(encoded.states)
 
 
-def from_whisper(weights: WhisperWeights, tokenizer: Tokenizer, new_tokens: Mapping[str, str], num_relations: int) -> SpeechReNetwork:
+def from_whisper(
+    weights: WhisperWeights, tokenizer: Tokenizer, new_tokens: Mapping[str, str], num_relations: int
+) -> SpeechReNetwork:
     """A network from pretrained Whisper weights; each new token starts as the mean of the embeddings of its words.
 
-    ``tokenizer`` already knows the new tokens. The token that ends a transcript starts as the end-of-text token, which is
-    what plain Whisper writes there. The relation head starts at random.
+    ``tokenizer`` already knows the new tokens. The token that ends a transcript starts as the end-of-text token, which
+    is what plain Whisper writes there. The relation head starts at random.
     """
     config = replace(weights.config, vocab_size=tokenizer.vocab_size)
     network = SpeechReNetwork(config, num_relations)
@@ -83,7 +85,8 @@ def from_whisper(weights: WhisperWeights, tokenizer: Tokenizer, new_tokens: Mapp
     missing, unexpected = network.whisper.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise CheckpointError(
-            f"{weights.name}: these weights do not make a Whisper: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}"
+            f"{weights.name}: these weights do not make a Whisper: missing {sorted(missing)[:3]}, "
+            f"unknown {sorted(unexpected)[:3]}"
         )
     return network
 

@@ -1,7 +1,7 @@
 """The latent relation head: which relation types does this recording state? (arXiv 2509.08438, section 3.3)
 
-Four blocks of Conv2d 3x3, batch normalization, ReLU and 2x2 max pooling over the encoder output as a one-channel picture,
-global average pooling, a linear layer; one independent probability per relation type.
+Four blocks of Conv2d 3x3, batch normalization, ReLU and 2x2 max pooling over the encoder output as a one-channel
+picture, global average pooling, a linear layer; one independent probability per relation type.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _MIN_FRAMES = 2 ** (len(CHANNELS) - 1)
 class RelationHead(nn.Module):
     """(B, S, D) encoder states and their lengths to (B, R) logits.
 
-    Frames behind an item's end are zeroed before every convolution and left out of the average, so the answer for an item
-    is the same alone and in a batch.
+    Frames behind an item's end are zeroed before every convolution and left out of the average, so the answer for an
+    item is the same alone and in a batch.
     """
 
     def __init__(self, num_relations: int) -> None:

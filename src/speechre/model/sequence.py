@@ -1,8 +1,9 @@
 """What the decoder reads and writes, as token ids: prefix (transcript, relation prompt) and branches (one an order).
 
-compact: ``<|startoftranscript|><|notimestamps|> transcript <|relations|><Work_For> | <|order|><head_entity><relation_type>
-<tail_entity><|triplets|> tree <|endoftext|>``; paper: the same with the paper's sentences in place of the three tokens.
-All branches of an utterance continue one prefix, in training (a packed sequence with a branch mask) as in decoding.
+compact: ``<|startoftranscript|><|notimestamps|> transcript <|relations|><Work_For> |
+<|order|><head_entity><relation_type> <tail_entity><|triplets|> tree <|endoftext|>``; paper: the same with the paper's
+sentences in place of the three tokens. All branches of an utterance continue one prefix, in training (a packed sequence
+with a branch mask) as in decoding.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from speechre.linearize import MARKERS, Piece, linearize
+from speechre.model.tokenizer import Tokenizer
 from speechre.orders import Order
 from speechre.schema import Schema, add_brackets, strip_brackets
 from speechre.types import Entity, Triplet
-
-from speechre.model.tokenizer import Tokenizer
 
 RELATIONS = "<|relations|>"
 ORDER = "<|order|>"
@@ -157,9 +157,9 @@ class Sequencer:
 class Packed:
     """One utterance for the decoder: the prefix, then its branches one behind the other.
 
-    All lists have the same length T. ``branch[i]`` is 0 in the prefix and 1, 2, ... behind it; a token sees the prefix and
-    its own branch up to itself. ``positions`` restart at the prefix's end in every branch. ``targets[i]`` is the token that
-    follows token i, or IGNORE; ``is_transcript`` marks the targets of the transcript.
+    All lists have the same length T. ``branch[i]`` is 0 in the prefix and 1, 2, ... behind it; a token sees the prefix
+    and its own branch up to itself. ``positions`` restart at the prefix's end in every branch. ``targets[i]`` is the
+    token that follows token i, or IGNORE; ``is_transcript`` marks the targets of the transcript.
     """
 
     ids: list[int]
@@ -176,7 +176,9 @@ def pack(
     branches: Sequence[Branch],
     prompts_are_targets: bool = False,
 ) -> Packed:
-    """Lay out one utterance. ``prompts_are_targets`` is the paper's loss: with one branch, every next token is a target."""
+    """Lay out one utterance. ``prompts_are_targets`` is the paper's loss: with one branch, every next token is a
+    target.
+    """
     transcript = list(transcript_ids or [])
     prefix = [*start_ids, *transcript, *relation_prompt_ids]
     ids, positions, branch = list(prefix), list(range(len(prefix))), [0] * len(prefix)

@@ -68,9 +68,7 @@ class Tokenizer:
             )
         for index, name in enumerate(new_tokens):
             if not name or name in known:
-                raise CheckpointError(
-                    f'new token "{name}" is empty, stands twice or is in the vocabulary; rename it'
-                )
+                raise CheckpointError(f'new token "{name}" is empty, stands twice or is in the vocabulary; rename it')
             known[name] = first_id + index
             data["added_tokens"].append(_added_token(name, first_id + index, special=True))
         return cls(json.dumps(data, ensure_ascii=False), "Whisper's tokenizer.json with new tokens")
@@ -110,9 +108,7 @@ class Tokenizer:
         A special token is written by its name, so that nothing is dropped; strip what should not show before
         the call. Raises :class:`CheckpointError` on an id outside the vocabulary.
         """
-        return b"".join(self.token_bytes(token_id) for token_id in token_ids).decode(
-            "utf-8", errors="replace"
-        )
+        return b"".join(self.token_bytes(token_id) for token_id in token_ids).decode("utf-8", errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; of a special token, its name. Raises :class:`CheckpointError` if
@@ -136,9 +132,7 @@ class Tokenizer:
         """The name of the token ``token_id``. Raises :class:`CheckpointError` on an id outside the
         vocabulary."""
         if token_id not in self._name_of:
-            raise CheckpointError(
-                f"{self._where}: there is no token {token_id}; expected 0 to {self._vocab_size - 1}"
-            )
+            raise CheckpointError(f"{self._where}: there is no token {token_id}; expected 0 to {self._vocab_size - 1}")
         return self._name_of[token_id]
 
     def is_special(self, token_id: int) -> bool:
@@ -216,8 +210,7 @@ def complete_timestamps(tokenizer_json: str, vocab_size: int, where: str) -> str
     completed = _check_contiguous({i: name for name, i in _all_tokens(data, where).items()}, where)
     if completed != vocab_size:
         raise CheckpointError(
-            f"{where}: the tokenizer has {completed} tokens, the weights have {vocab_size}; "
-            "they belong to two models"
+            f"{where}: the tokenizer has {completed} tokens, the weights have {vocab_size}; they belong to two models"
         )
     return json.dumps(data, ensure_ascii=False) if missing else tokenizer_json
 
@@ -240,9 +233,7 @@ def _parse(tokenizer_json: str, where: str) -> dict[str, Any]:
         raise CheckpointError(f"{where}: the tokenizer is not JSON: {error}") from error
     model = data.get("model") if isinstance(data, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise CheckpointError(
-            f"{where}: the tokenizer has no BPE vocabulary; expected a tokenizer.json of Whisper"
-        )
+        raise CheckpointError(f"{where}: the tokenizer has no BPE vocabulary; expected a tokenizer.json of Whisper")
     if not isinstance(data.setdefault("added_tokens", []), list):
         raise CheckpointError(f"{where}: added_tokens is not a list; expected a tokenizer.json of Whisper")
     return cast("dict[str, Any]", data)
@@ -257,9 +248,7 @@ def _all_tokens(data: dict[str, Any], where: str) -> dict[str, int]:
             if tokens.setdefault(name, token_id) != token_id:
                 raise CheckpointError(f'{where}: token "{name}" has the ids {tokens[name]} and {token_id}')
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{where}: malformed token: {error!r}; expected a tokenizer.json of Whisper"
-        ) from error
+        raise CheckpointError(f"{where}: malformed token: {error!r}; expected a tokenizer.json of Whisper") from error
     return tokens
 
 

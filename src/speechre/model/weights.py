@@ -83,9 +83,7 @@ class WhisperConfig:
         missing = names - data.keys() - {"max_source_positions", "max_target_positions"}
         unknown = data.keys() - names
         if missing or unknown:
-            raise CheckpointError(
-                f"Whisper config: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}"
-            )
+            raise CheckpointError(f"Whisper config: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}")
         return cls(**data)
 
     @classmethod
@@ -197,13 +195,9 @@ def _build(
         )
     for key, shape in expected.items():
         if tuple(state[key].shape) != shape:
-            raise CheckpointError(
-                f"{where}: {key} has shape {list(state[key].shape)}; expected {list(shape)}"
-            )
+            raise CheckpointError(f"{where}: {key} has shape {list(state[key].shape)}; expected {list(shape)}")
         if not torch.isfinite(state[key]).all():
-            raise CheckpointError(
-                f"{where}: {key} has values that are not finite; the file is corrupt, fetch it again"
-            )
+            raise CheckpointError(f"{where}: {key} has values that are not finite; the file is corrupt, fetch it again")
     return WhisperWeights(name, config, state, complete_timestamps(tokenizer_json, config.vocab_size, where))
 
 
@@ -214,9 +208,7 @@ def _wheel_folder(package: str, inside: str, install: str) -> Path:
     """The folder ``inside`` an installed package, found without running the package's code."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(
-            f"the weights come from the package {package}, which is not installed; run: {install}"
-        )
+        raise CheckpointError(f"the weights come from the package {package}, which is not installed; run: {install}")
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
@@ -232,9 +224,7 @@ def _load_base() -> WhisperWeights:
     try:
         whole = (first / "model.bin.part1").read_bytes() + (second / "model.bin.part2").read_bytes()
     except OSError as error:
-        raise CheckpointError(
-            f"{error.filename}: cannot be read: {error.strerror}; run: {_INSTALL_BASE}"
-        ) from error
+        raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}; run: {_INSTALL_BASE}") from error
     return _load_ctranslate2(parse_model(whole, f"{first}/model.bin.part1 + part2"), second, "base")
 
 
@@ -321,9 +311,7 @@ def _load_hugging_face(folder: Path, name: str) -> WhisperWeights:
     projection = state.pop("proj_out.weight", None)
     embeddings = state.get("decoder.embed_tokens.weight")
     if projection is not None and (embeddings is None or not torch.equal(projection, embeddings)):
-        raise CheckpointError(
-            f"{folder}: proj_out.weight differs from the token embeddings; Whisper ties them"
-        )
+        raise CheckpointError(f"{folder}: proj_out.weight differs from the token embeddings; Whisper ties them")
     return _build(name, config, state, _read_text(folder / "tokenizer.json"), str(folder))
 
 
@@ -338,9 +326,7 @@ def _weight_files(folder: Path) -> list[Path]:
     for name in names:
         # An index must not point out of its own folder.
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(
-                f'{index}: names the shard "{name}"; expected a .safetensors file of this folder'
-            )
+            raise CheckpointError(f'{index}: names the shard "{name}"; expected a .safetensors file of this folder')
     return [folder / name for name in names]
 
 
@@ -351,14 +337,10 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as safetensors: {error}; fetch the file again"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}; fetch the file again") from error
     for key, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise CheckpointError(
-                f"{path}: {key} has type {tensor.dtype}; expected floating point (not quantized)"
-            )
+            raise CheckpointError(f"{path}: {key} has type {tensor.dtype}; expected floating point (not quantized)")
     return {key: tensor.to(torch.float32) for key, tensor in tensors.items()}
 
 

@@ -1,7 +1,7 @@
 """From manifests to what a training step reads: augmented log-mels and the parts of the decoder sequence.
 
-All randomness comes from (seed, epoch, utterance id), never from a global state: an epoch can be repeated, a run resumed at
-any step, and no worker process can make every sample of a batch take the same order.
+All randomness comes from (seed, epoch, utterance id), never from a global state: an epoch can be repeated, a run
+resumed at any step, and no worker process can make every sample of a batch take the same order.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Example:
 def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) -> Example:
     """Read the sound and tokenize the text.
 
-    Raises :class:`DataError` if there is no sound or sound or text are too long, :class:`SchemaError` on a type that the
-    sequencer's schema lacks.
+    Raises :class:`DataError` if there is no sound or sound or text are too long, :class:`SchemaError` on a type that
+    the sequencer's schema lacks.
     """
     if utterance.audio is None:
         raise DataError(f'utterance "{utterance.id}" has no audio; training needs one for each utterance')

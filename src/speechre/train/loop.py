@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from speechre.config import Config
-from speechre.errors import ConfigError
+from speechre.errors import ConfigError, TrainingError
 from speechre.model.checkpoint import save_checkpoint
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
@@ -74,9 +74,9 @@ def run_training(
 ) -> Path:
     """Train ``network`` on ``examples`` and return the folder of the final model, ``folder/model``.
 
-    ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard`` and, where ``evaluate``
-    is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last ``train.save_every`` steps are
-    repeated.
+    ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard`` and, where
+    ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
+    ``train.save_every`` steps are repeated.
     """
     from accelerate import Accelerator
 
@@ -153,7 +153,10 @@ def _train_step(
         loss = compute_loss(network, samples, sequencer, config)
     if not torch.isfinite(loss.total):
         ids = ", ".join(sample.example.id for sample in samples)
-        raise FloatingPointError(f"the loss of step {step + 1} is {loss.total.item()} (utterances {ids})")
+        raise TrainingError(
+            f"the loss of step {step + 1} is {loss.total.item()} (utterances {ids}); start a new run with a "
+            "lower train.learning_rate or with train.precision no"
+        )
     accelerator.backward(loss.total)
     norm = accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm)
     optimizer.step()

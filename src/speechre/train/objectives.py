@@ -35,8 +35,8 @@ def prompt_relations(
 ) -> set[str]:
     """The relation types that the decoder is told during training.
 
-    gold: the annotated ones; predicted: those that the head gives 0.5 or more; noisy: gold with some dropped and some added,
-    so that at inference a wrong prompt is nothing new.
+    gold: the annotated ones; predicted: those that the head gives 0.5 or more; noisy: gold with some dropped and some
+    added, so that at inference a wrong prompt is nothing new.
     """
     source = config.train.prompt_source
     names = schema.relation_types
@@ -66,7 +66,9 @@ def pack_samples(
     return packed
 
 
-def stack(packed: Sequence[Packed], padding_id: int, padding_target: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def stack(
+    packed: Sequence[Packed], padding_id: int, padding_target: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """ids, positions, targets, is_transcript (B, T) and the self-attention mask (B, 1, T, T)."""
     length = max(len(one.ids) for one in packed)
 

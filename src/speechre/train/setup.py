@@ -26,7 +26,9 @@ EvaluateFactory = Callable[[Sequence[Utterance], Sequencer, Config], Evaluate]
 
 
 def load_backbone(source: str, seed: int) -> WhisperWeights:
-    """The pretrained Whisper that a config names; ``random`` is a tiny untrained one with tiny.en's vocabulary, for tests."""
+    """The pretrained Whisper that a config names; ``random`` is a tiny untrained one with tiny.en's vocabulary, for
+    tests.
+    """
     if source != "random":
         return load_whisper(source)
     real = load_whisper("tiny.en")
@@ -44,7 +46,9 @@ def build_network(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequ
 
 
 def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
-    """All utterances of some manifests. Raises :class:`ConfigError` if there are none, :class:`DataError` on a fault."""
+    """All utterances of some manifests. Raises :class:`ConfigError` if there are none, :class:`DataError` on a
+    fault.
+    """
     utterances = [utterance for path in manifests for utterance in read_manifest(path)]
     if not utterances:
         named = ", ".join(manifests) or "no manifest"
@@ -82,14 +86,11 @@ def start_training(
     if not resume and find_state(folder / "checkpoint") is not None:
         raise UsageError(f"{folder} already holds a run; continue it with --resume, or choose another --output")
     schema = load_schema(config.data.schema)
-    network, sequencer = build_network(config, schema)
     train = read_utterances(config.data.train, "train")
-    evaluate = None
-    if evaluate_factory is not None and config.data.dev:
-        evaluate = evaluate_factory(read_utterances(config.data.dev, "dev"), sequencer, config)
+    dev = read_utterances(config.data.dev, "dev") if config.data.dev else []
+    network, sequencer = build_network(config, schema)
+    evaluate = evaluate_factory(dev, sequencer, config) if evaluate_factory is not None and dev else None
     examples = prepare_examples(train, sequencer, config, report)
     hours = sum(example.duration_s for example in examples) / 3600
     report(f"{len(examples)} utterances, {hours:.2f} h, {sum(len(e.triplets) for e in examples)} triplets")
-    return run_training(
-        config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, report=report
-    )
+    return run_training(config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, report=report)

@@ -1,4 +1,5 @@
-"""A training run on disk: weights, optimizer moments and the step, as safetensors and JSON, written whole or not at all.
+"""A training run on disk: weights, optimizer moments and the step, as safetensors and JSON, written whole or not at
+all.
 
 There is no random state to save: every random choice follows from (seed, epoch, utterance id).
 """
@@ -74,7 +75,8 @@ def find_state(folder: Path) -> Path | None:
 def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, config: Config) -> Progress:
     """Restore a run in place.
 
-    Raises :class:`CheckpointError` if there is none or it is damaged, :class:`ConfigError` if it is a run of another config.
+    Raises :class:`CheckpointError` if there is none or it is damaged, :class:`ConfigError` if it is a run of another
+    config.
     """
     found = find_state(folder)
     if found is None:
@@ -112,7 +114,9 @@ def _check_same_run(old: Config, new: Config, where: Path) -> None:
         for section, key in _FREE_TO_CHANGE:
             data[section].pop(key)
         data.pop("decode")
-        return {f"{section}.{k}": v for section, part in data.items() if isinstance(part, dict) for k, v in part.items()}
+        return {
+            f"{section}.{k}": v for section, part in data.items() if isinstance(part, dict) for k, v in part.items()
+        }
 
     before, after = relevant(old), relevant(new)
     changed = [key for key in before if before[key] != after[key]]

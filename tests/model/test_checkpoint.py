@@ -1,0 +1,244 @@
+"""A model folder: written whole, read back equal, and refused when anything in it does not fit."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from speechre.config import Config
+from speechre.errors import CheckpointError
+from speechre.model import checkpoint
+from speechre.model.checkpoint import file_sha256, load_checkpoint, model_folder, replace_folder, save_checkpoint
+from speechre.schemas import CONLL04
+from tests.tiny import random_mels, tiny_network
+
+CONFIG = Config.from_dict({"name": "tiny", "model": {"backbone": "random"}, "train": {"steps": 7}})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Do not change it."""
+    network, sequencer = tiny_network()
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_checkpoint(folder, network, sequencer.tokenizer, CONLL04, CONFIG)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """One to break."""
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def edit_config(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "config.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """Other tensors, and the hash that fits them."""
+    path = folder / "model.safetensors"
+    state = dict(load_file(path))
+    change(state)
+    save_file(state, path)
+    edit_config(folder, lambda data: data.update(weights_sha256=file_sha256(path)))
+
+
+def test_round_trip(saved: Path) -> None:
+    network, sequencer = tiny_network()
+    loaded = load_checkpoint(str(saved))
+    assert (loaded.name, loaded.schema, loaded.config) == ("tiny", CONLL04, CONFIG)
+    assert loaded.model_id == f"tiny@{loaded.weights_sha256[:6]}"
+    assert loaded.sequencer().relation_ids == sequencer.relation_ids
+    assert not loaded.network.training
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor), name
+    mels = random_mels(2)
+    with torch.inference_mode():
+        assert torch.equal(loaded.network.encode(mels).states, network.encode(mels).states)
+
+
+def test_float16_is_half_the_size_and_loads_as_float32(saved: Path, tmp_path: Path) -> None:
+    network, sequencer = tiny_network()
+    save_checkpoint(tmp_path / "half", network, sequencer.tokenizer, CONLL04, CONFIG, torch.float16)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (saved, tmp_path / "half")]
+    assert sizes[1] < 0.51 * sizes[0]
+    loaded = load_checkpoint(str(tmp_path / "half")).network
+    for name, tensor in network.state_dict().items():
+        assert loaded.state_dict()[name].dtype == tensor.dtype
+        assert torch.allclose(loaded.state_dict()[name], tensor, atol=2e-3), name
+
+
+def test_a_folder_is_replaced_and_nothing_lies_about(copy: Path) -> None:
+    network, sequencer = tiny_network()
+    other = Config.from_dict({**CONFIG.to_dict(), "name": "other"})
+    save_checkpoint(copy, network, sequencer.tokenizer, CONLL04, other)
+    assert load_checkpoint(str(copy)).name == "other"
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+    ]
+
+
+def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sequencer = tiny_network()
+
+    def full_disk(*args: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoint, "_write_json", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        save_checkpoint(copy, network, sequencer.tokenizer, CONLL04, CONFIG)
+    assert load_checkpoint(str(copy)).name == "tiny"
+
+
+def test_replacing_after_a_kill_between_the_renames_keeps_the_old_folder_until_the_new_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, old, building = tmp_path / "f", tmp_path / "f.old", tmp_path / "f.tmp"
+    for path in (old, building):  # the kill: f is f.old already, the new f not there yet
+        path.mkdir()
+        (path / "x").write_text(path.name, encoding="utf-8")
+    events = []
+    rename, remove = Path.rename, shutil.rmtree
+    monkeypatch.setattr(Path, "rename", lambda s, t: (events.append(f"{s.name} -> {t.name}"), rename(s, t))[1])
+    monkeypatch.setattr(shutil, "rmtree", lambda p: (events.append(f"remove {p.name}"), remove(p))[1])
+    replace_folder(building, folder)
+    assert events == ["f.tmp -> f", "remove f.old"]
+    assert (folder / "x").read_text(encoding="utf-8") == "f.tmp"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.99])
+def test_a_flipped_byte(copy: Path, place: float) -> None:
+    path = copy / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+        load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
+@pytest.mark.parametrize("with_right_hash", [False, True])
+def test_truncated_weights(copy: Path, share: float, with_right_hash: bool) -> None:
+    path = copy / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    if with_right_hash:
+        edit_config(copy, lambda data: data.update(weights_sha256=file_sha256(path)))
+    message = "not a readable safetensors file" if with_right_hash else "SHA-256 differs"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(copy))
+
+
+def test_a_missing_an_unknown_and_a_wrong_tensor(copy: Path) -> None:
+    name = "relation_head.classifier.bias"
+    right = load_file(copy / "model.safetensors")[name]
+    rewrite_weights(copy, lambda state: state.pop(name))
+    with pytest.raises(CheckpointError, match=f"tensor {name} is missing"):
+        load_checkpoint(str(copy))
+    rewrite_weights(copy, lambda state: state.update({name: right[:-1].clone()}))
+    with pytest.raises(CheckpointError, match=rf"tensor {name} is \(4,\), config.json says \(5,\)"):
+        load_checkpoint(str(copy))
+    rewrite_weights(copy, lambda state: state.update({name: right, "extra": right.clone()}))
+    with pytest.raises(CheckpointError, match="unknown tensor extra"):
+        load_checkpoint(str(copy))
+    rewrite_weights(copy, lambda state: state.pop("extra"))
+    load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(model_type="whisper"), "model_type is 'whisper', expected \"speechre\""),
+        (lambda d: d.pop("model_type"), "model_type is None"),
+        (lambda d: d.update(format=2), "format 2, this version of speechre reads 1"),
+        (lambda d: d.pop("format"), "format None"),
+        (lambda d: d.pop("weights_sha256"), "not a complete speechre config"),
+        (lambda d: d.pop("schema"), "not a complete speechre config"),
+        (lambda d: d.update(schema=[]), "not a complete speechre config"),
+        (lambda d: d["schema"].update(pairs=[]), None),
+        (lambda d: d["schema"].update(pairs=[1]), "not a complete speechre config"),
+        (lambda d: d.update(whisper=[]), "not a complete speechre config"),
+        (lambda d: d["whisper"].update(d_model=63), "not a complete speechre config"),
+        (lambda d: d["whisper"].update(encoder_ffn_dim=64), "config.json says"),
+        (lambda d: d["whisper"].update(vocab_size=100), "config.json says"),
+        (lambda d: d["run"].update(zzz=1), 'unknown key "zzz"'),
+        (lambda d: d["schema"]["relation_types"].append("More"), "config.json says"),
+        (lambda d: d["schema"]["entity_types"].append("More"), 'there is no token "<More>"'),
+        (
+            lambda d: d["schema"].update(relation_types=["A", "B", "C", "D", "E"], pairs={}),
+            'there is no token "<A>".*another model or schema',
+        ),
+    ],
+)
+def test_a_config_that_does_not_fit(
+    copy: Path, change: Callable[[dict[str, Any]], None], message: str | None
+) -> None:
+    edit_config(copy, change)
+    if message is None:  # no pairs: every pair is allowed
+        assert load_checkpoint(str(copy)).schema.pairs == {}
+        return
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"null"])
+def test_a_config_that_is_none(copy: Path, content: bytes) -> None:
+    (copy / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_checkpoint(str(copy))
+
+
+def test_a_tokenizer_of_another_model(copy: Path) -> None:
+    path = copy / "tokenizer.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["added_tokens"].pop()
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        load_checkpoint(str(copy))
+
+
+def test_no_pickle_is_opened(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that lies in the folder nor one under the weights' name."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a pickle was opened")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
+    load_checkpoint(str(copy))
+    path = copy / "model.safetensors"
+    path.write_bytes(pickle.dumps({"a": [1] * 100}))
+    edit_config(copy, lambda data: data.update(weights_sha256=file_sha256(path)))
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+        load_checkpoint(str(copy))
+
+
+def test_a_name_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='model "nope" is neither a folder nor a shipped model'):
+        model_folder("nope")
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="is a file, not a model folder"):
+        model_folder(str(tmp_path / "file"))

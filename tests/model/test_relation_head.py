@@ -1,0 +1,75 @@
+"""The relation head answers for an item the same alone and in a batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from speechre.model.relation_head import RelationHead
+
+WIDTH = 64
+
+
+@pytest.fixture(scope="module")
+def head() -> RelationHead:
+    """In eval mode, with batch statistics that are not those of a new one."""
+    torch.manual_seed(3)
+    head = RelationHead(5)
+    for block in head.blocks:
+        norm = block[1]  # type: ignore[index]
+        norm.running_mean.normal_(std=0.3)
+        norm.running_var.uniform_(0.5, 2.0)
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    return head.eval()
+
+
+def states(lengths: list[int], seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(length, WIDTH, generator=generator) for length in lengths]
+
+
+def logits(head: RelationHead, items: list[torch.Tensor], rubbish: float = 0.0) -> torch.Tensor:
+    """One batch; what stands behind an item's end is ``rubbish``."""
+    longest = max(len(item) for item in items)
+    batch = torch.full((len(items), longest, WIDTH), rubbish)
+    for row, item in zip(batch, items, strict=True):
+        row[: len(item)] = item
+    with torch.inference_mode():
+        return head(batch, torch.tensor([len(item) for item in items]))
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[40, 80, 160], [33, 47, 101, 15], [1, 2, 3, 5, 7, 9, 11, 13, 14, 15], [1, 16, 17], [31, 32, 33, 1500], [4, 4]],
+)
+def test_alone_and_in_a_batch(head: RelationHead, lengths: list[int]) -> None:
+    items = states(lengths)
+    alone = torch.cat([logits(head, [item]) for item in items])
+    assert torch.allclose(logits(head, items), alone, atol=1e-5)
+    assert torch.allclose(logits(head, items[::-1]), alone.flip(0), atol=1e-5)
+
+
+def test_what_stands_behind_the_end_is_not_heard(head: RelationHead) -> None:
+    items = states([20, 35, 90])
+    assert torch.allclose(logits(head, items, rubbish=1e3), logits(head, items), atol=1e-5)
+
+
+def test_every_length_up_to_a_second(head: RelationHead) -> None:
+    items = states(list(range(1, 51)), seed=1)
+    together = logits(head, items)
+    assert together.isfinite().all()
+    assert torch.allclose(together, torch.cat([logits(head, [item]) for item in items]), atol=1e-5)
+
+
+def test_what_is_said_changes_the_answer(head: RelationHead) -> None:
+    one, other = states([50, 50], seed=2)
+    assert not torch.allclose(logits(head, [one]), logits(head, [other]), atol=1e-3)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    head = RelationHead(5)
+    head(torch.randn(3, 40, WIDTH), torch.tensor([40, 33, 8])).square().sum().backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
