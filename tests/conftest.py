@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from speechre.config import Config
 from speechre.data.store import write_manifest
 from speechre.schemas import CONLL04
 from speechre.types import AudioRef, Entity, Relation, Utterance
+
+# A busy machine is slow, not wrong: pytest-timeout is the only clock.
+settings.register_profile("speechre", deadline=None)
+settings.load_profile("speechre")
 
 MakeSound = Callable[..., Path]
 

@@ -12,9 +12,7 @@ from speechre.metrics import Counts
 from test_layers import LAYERS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
-MANIFEST_LINE, EXTRACTION, SCORE = map(
-    json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-)
+MANIFEST_LINE, EXTRACTION, SCORE = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 
 
 def test_the_table_of_layers_is_the_one_that_is_enforced() -> None:
@@ -34,13 +32,9 @@ def test_the_manifest_line_is_read_and_written_as_shown() -> None:
 def test_an_extraction_has_the_keys_shown_in_their_sequence() -> None:
     (shown,) = EXTRACTION["triplets"]
     head, tail = Entity(**shown["head"]), Entity(**shown["tail"])
-    found = Triplet(
-        head, shown["relation"], tail, shown["confidence"], shown["votes"], tuple(shown["orders"])
-    )
+    found = Triplet(head, shown["relation"], tail, shown["confidence"], shown["votes"], tuple(shown["orders"]))
     fields = {key: EXTRACTION[key] for key in ("id", "source", "duration_s", "model", "transcript")}
-    extraction = Extraction(
-        **fields, triplets=(found,), relation_probabilities=EXTRACTION["relation_probabilities"]
-    )
+    extraction = Extraction(**fields, triplets=(found,), relation_probabilities=EXTRACTION["relation_probabilities"])
     assert json.dumps(extraction.to_dict()) == json.dumps(EXTRACTION)
     assert list(shown["orders"]) == [name for name in ORDERS if name in shown["orders"]]
 

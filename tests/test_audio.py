@@ -45,9 +45,7 @@ def tone(rate_hz: int, duration_s: float = 1.0, channels: int = 1) -> np.ndarray
     return sound if channels == 1 else np.stack([sound] * channels, axis=1)
 
 
-def encode(
-    sound: np.ndarray, rate_hz: int, kind: str = "WAV", codec: str = "PCM_16", **options: object
-) -> bytes:
+def encode(sound: np.ndarray, rate_hz: int, kind: str = "WAV", codec: str = "PCM_16", **options: object) -> bytes:
     out = io.BytesIO()
     channels = 1 if sound.ndim == 1 else sound.shape[1]
     with soundfile.SoundFile(out, "w", rate_hz, channels, format=kind, subtype=codec, **options) as file:
@@ -380,9 +378,7 @@ def test_too_long_and_too_large(tmp_path: Path) -> None:
     edits=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8),
     cut=st.floats(0, 1),
 )
-def test_damaged_bytes_give_sound_or_an_audio_error(
-    kind: str, edits: list[tuple[float, int]], cut: float
-) -> None:
+def test_damaged_bytes_give_sound_or_an_audio_error(kind: str, edits: list[tuple[float, int]], cut: float) -> None:
     codec = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}[kind]
     content = bytearray(encode(tone(16000, 0.3), 16000, kind, codec))
     for place, value in edits:
@@ -452,9 +448,7 @@ def test_find_audio_files(tmp_path: Path) -> None:
     for name in ("b.wav", "a.FLAC", "sub/c.opus", "sub/deep/d.mp3", "notes.txt", ".hidden.wav", ".git/e.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    names = [
-        path.relative_to(tmp_path).as_posix() for path in find_audio_files([tmp_path, tmp_path / "b.wav"])
-    ]
+    names = [path.relative_to(tmp_path).as_posix() for path in find_audio_files([tmp_path, tmp_path / "b.wav"])]
     assert names == ["a.FLAC", "b.wav", "sub/c.opus", "sub/deep/d.mp3"]
     assert find_audio_files([tmp_path / "notes.txt"]) == [tmp_path / "notes.txt"]
     (tmp_path / "none").mkdir()

@@ -31,9 +31,7 @@ def test_an_empty_mapping_is_the_default() -> None:
 
 
 def test_round_trip_also_through_json() -> None:
-    config = Config.from_dict(
-        {"train": {"orders_per_utterance": 1}, "model": {"orders": ["trh", "hrt"]}, "name": "x"}
-    )
+    config = Config.from_dict({"train": {"orders_per_utterance": 1}, "model": {"orders": ["trh", "hrt"]}, "name": "x"})
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

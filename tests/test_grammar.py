@@ -18,9 +18,7 @@ from speechre.types import Entity, Triplet
 
 OPEN = Schema("open", ("A", "B"), ("r", "s"))
 GRAMMARS = {
-    (schema.name, name): Grammar(order, schema)
-    for schema in (CONLL04, ACE05, OPEN)
-    for name, order in ORDERS.items()
+    (schema.name, name): Grammar(order, schema) for schema in (CONLL04, ACE05, OPEN) for name, order in ORDERS.items()
 }
 keys = st.sampled_from(list(GRAMMARS))
 names = st.sampled_from(["Ann", "Bob", "Oslo", "<Peop>", "<|endoftext|>"])
@@ -129,9 +127,7 @@ def test_a_tree_may_be_empty_but_not_half() -> None:
 def test_text_comes_between_marker_and_type_only() -> None:
     grammar = Grammar(ORDERS["rht"], CONLL04)
     assert TEXT not in grammar.transitions(START)
-    assert grammar.transitions(State("empty", 1, relation="Kill")) == {
-        TEXT: State("text", 1, relation="Kill")
-    }
+    assert grammar.transitions(State("empty", 1, relation="Kill")) == {TEXT: State("text", 1, relation="Kill")}
     in_text = grammar.transitions(State("text", 1, relation="Kill"))
     assert set(in_text) == {TEXT, Piece("entity_type", "Peop")}
     assert grammar.transitions(State("done", 2)) == {}

@@ -55,9 +55,7 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 
 
-def walk(
-    node: ast.AST, in_function: bool = False, for_types: bool = False
-) -> Iterator[tuple[ast.AST, bool, bool]]:
+def walk(node: ast.AST, in_function: bool = False, for_types: bool = False) -> Iterator[tuple[ast.AST, bool, bool]]:
     for child in ast.iter_child_nodes(node):
         inside = in_function or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         types = for_types or is_type_checking(child)
@@ -101,11 +99,7 @@ def room_named_by(module: str) -> str | None:
 
 SOURCES = {p.relative_to(SRC).as_posix(): p.read_text(encoding="utf-8") for p in sorted(SRC.rglob("*.py"))}
 # The package's own __init__ is the front door: it names rooms of every layer, lazily. See the tests below.
-INSIDE = {
-    importer: list(imports_of(text, importer))
-    for importer, text in SOURCES.items()
-    if importer != "__init__.py"
-}
+INSIDE = {importer: list(imports_of(text, importer)) for importer, text in SOURCES.items() if importer != "__init__.py"}
 ALL = [found for imports in INSIDE.values() for found in imports]
 
 

@@ -17,16 +17,26 @@ from speechre.types import Entity, Triplet
 from tests.tiny import tiny_network
 
 MARKER_LIKE = ["<Peop>", "<head_entity>", "<|endoftext|>", "<|order|> <Work_For>", "Kill", "<tail_entity> x <Loc>"]
-NAMES = ["Ann", "Oslo", "  Ann   Berg ", "Straße 5", "北京", "O ’ Neill", "…", "''", "e\u0301", "\U0001f3d4", *MARKER_LIKE]
+NAMES = [
+    "Ann",
+    "Oslo",
+    "  Ann   Berg ",
+    "Straße 5",
+    "北京",
+    "O ’ Neill",
+    "…",
+    "''",
+    "e\u0301",
+    "\U0001f3d4",
+    *MARKER_LIKE,
+]
 
 texts = st.one_of(
     st.sampled_from(NAMES),  # few, so that triplets share heads and tails
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(collapse_space),
 )
 entities = st.builds(Entity, texts, st.sampled_from(CONLL04.entity_types))
-triplet_lists = st.lists(
-    st.builds(Triplet, entities, st.sampled_from(CONLL04.relation_types), entities), max_size=30
-)
+triplet_lists = st.lists(st.builds(Triplet, entities, st.sampled_from(CONLL04.relation_types), entities), max_size=30)
 orders = st.sampled_from(list(ORDERS.values()))
 
 

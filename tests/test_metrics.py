@@ -30,9 +30,7 @@ ROOT = Path(__file__).parents[1]
 FRACTIONS = ("precision", "recall", "f1")
 
 # Few names, so that hits, near hits (case, points, blanks) and duplicates are common.
-texts = st.sampled_from(
-    ["Anna Berg", "anna berg", "Anna  Berg.", "Lima", "LIMA ", "O'Brien", "O’Brien", "...", ""]
-)
+texts = st.sampled_from(["Anna Berg", "anna berg", "Anna  Berg.", "Lima", "LIMA ", "O'Brien", "O’Brien", "...", ""])
 entities = st.builds(Entity, texts, st.sampled_from(["Peop", "Loc", "Org"]))
 triplets = st.builds(Triplet, entities, st.sampled_from(["Live_In", "LIVE_IN", "Kill"]), entities)
 sides = st.lists(st.tuples(st.lists(triplets, max_size=4), st.lists(triplets, max_size=4)), max_size=5)
@@ -196,17 +194,13 @@ def test_an_extra_prediction_is_an_error() -> None:
 
 
 def test_both_faults_are_told_at_once() -> None:
-    with pytest.raises(
-        DataError, match=r'no prediction: "a"; 1 of 1 predictions have no gold utterance: "b"'
-    ):
+    with pytest.raises(DataError, match=r'no prediction: "a"; 1 of 1 predictions have no gold utterance: "b"'):
         per_utterance({"a": []}, {"b": []}, "paper")
 
 
 @pytest.mark.parametrize("function", [score, per_utterance, per_relation])
 def test_an_unknown_protocol_is_a_usage_error(function: object) -> None:
-    with pytest.raises(
-        UsageError, match='unknown scoring protocol "loose"; expected one of strict, boundary, paper'
-    ):
+    with pytest.raises(UsageError, match='unknown scoring protocol "loose"; expected one of strict, boundary, paper'):
         function({}, {}, "loose")  # type: ignore[operator]
 
 
@@ -251,9 +245,7 @@ def test_paper_equals_a_naive_implementation(pairs: list[tuple[list[Triplet], li
 
 
 @given(sides, protocols)
-def test_gold_against_itself_is_perfect(
-    pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str
-) -> None:
+def test_gold_against_itself_is_perfect(pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str) -> None:
     gold, _ = split_sides(pairs)
     report = score(gold, gold, protocol)
     expected = 1.0 if any(gold.values()) else 0.0
@@ -274,9 +266,7 @@ def test_sequence_never_matters(
 
 
 @given(sides, protocols)
-def test_a_wrong_prediction_more_never_helps(
-    pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str
-) -> None:
+def test_a_wrong_prediction_more_never_helps(pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str) -> None:
     gold, predicted = split_sides([*pairs, ([], [])])
     wrong = triplet("Nobody Ever", "Kill", "No One")
     first = next(iter(gold))
@@ -289,9 +279,7 @@ def test_a_wrong_prediction_more_never_helps(
 
 
 @given(sides, st.sampled_from(["strict", "boundary"]))
-def test_fractions_stay_between_0_and_1(
-    pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str
-) -> None:
+def test_fractions_stay_between_0_and_1(pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str) -> None:
     report = score(*split_sides(pairs), protocol)
     for counts in (report.triplet, report.entity, report.relation):
         assert all(0.0 <= getattr(counts, name) <= 1.0 for name in FRACTIONS)

@@ -121,9 +121,7 @@ def test_an_entity_without_text_is_reported() -> None:
 
 
 def test_text_outside_an_element_is_reported() -> None:
-    assert parse([Piece("text", " well "), *WHOLE], HRT) == Parsed(
-        (TRIPLET,), ("text outside an element: 'well'",)
-    )
+    assert parse([Piece("text", " well "), *WHOLE], HRT) == Parsed((TRIPLET,), ("text outside an element: 'well'",))
     assert parse([*WHOLE, Piece("text", "yes")], HRT) == Parsed((TRIPLET,), ("text outside an element: 'yes'",))
     assert parse([*WHOLE, Piece("text", "  ")], HRT) == Parsed((TRIPLET,))
 
@@ -179,6 +177,13 @@ def test_siblings_behind_a_broken_element_do_not_hang_on_the_element_before_it()
     bob = [HEAD, Piece("text", "Bob"), PEOP, RELATION, TAIL, Piece("text", "Rome"), LOC]
     parsed = parse([*WHOLE, *bob], HRT)
     assert parsed.triplets == (TRIPLET,)
+
+
+def test_a_head_without_a_relation_does_not_take_the_one_before_it() -> None:
+    """Bob is said to be nowhere: the relation that Ann has is not his."""
+    parsed = parse([*WHOLE, HEAD, Piece("text", "Bob"), PEOP, TAIL, Piece("text", "Rome"), LOC], HRT)
+    assert parsed.triplets == (TRIPLET,)
+    assert "tail without the elements before it in order hrt" in parsed.problems
 
 
 def test_markers_are_those_of_the_table() -> None:

@@ -95,9 +95,7 @@ def test_conll04_keeps_to_the_schema() -> None:
     assert tuple(info["relations_type"]) == CONLL04.relation_types
     for split in ("train", "dev"):
         for item in json.loads((CORPUS / f"{split}.json").read_text()):
-            types = {
-                a["id"]: strip_brackets(a["value"]["labels"]) for a in item["data_annotation"] if "id" in a
-            }
+            types = {a["id"]: strip_brackets(a["value"]["labels"]) for a in item["data_annotation"] if "id" in a}
             for link in (a for a in item["data_annotation"] if a["type"] == "relation"):
                 head, tail = types[str(link["from_id"])], types[str(link["to_id"])]
                 assert all(CONLL04.allows(head, label, tail) for label in link["labels"]), item["audio_id"]

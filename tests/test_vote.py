@@ -168,9 +168,7 @@ def test_more_support_is_never_less_confidence(curve: Calibration, one: float, o
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_log_probability_is_an_error(score: float) -> None:
-    with pytest.raises(
-        UsageError, match=r'order "htr", hypothesis 1: score (nan|inf) is not a log-probability'
-    ):
+    with pytest.raises(UsageError, match=r'order "htr", hypothesis 1: score (nan|inf) is not a log-probability'):
         vote({"hrt": [], "htr": [Hypothesis((), -1.0), Hypothesis((ANNA,), score)]}, PaperVote())
 
 
@@ -208,9 +206,7 @@ def test_every_answer_is_sound(beams: dict[str, list[Hypothesis]], rule: VoteRul
 
 @given(ballots)
 def test_writing_a_triplet_twice_changes_nothing(beams: dict[str, list[Hypothesis]]) -> None:
-    doubled = {
-        n: [Hypothesis(h.triplets * 2, h.score) for h in hypotheses] for n, hypotheses in beams.items()
-    }
+    doubled = {n: [Hypothesis(h.triplets * 2, h.score) for h in hypotheses] for n, hypotheses in beams.items()}
     for rule in (PaperVote(2), WeightedVote(0.3)):
         assert evidence(vote(doubled, rule)) == evidence(vote(beams, rule))
 
@@ -221,9 +217,7 @@ def test_a_higher_threshold_keeps_a_part_of_what_a_lower_one_keeps(
 ) -> None:
     lower, higher = sorted((one, other))
     kept = vote(beams, WeightedVote(lower))
-    assert evidence(kept)[: len(vote(beams, WeightedVote(higher)))] == evidence(
-        vote(beams, WeightedVote(higher))
-    )
+    assert evidence(kept)[: len(vote(beams, WeightedVote(higher)))] == evidence(vote(beams, WeightedVote(higher)))
 
 
 @given(ballots)
@@ -264,11 +258,7 @@ def test_fitted_probabilities_add_up_to_the_hits() -> None:
     assert sum(map(fitted, supports)) == pytest.approx(5 * 6 / 7 + 3 * 1 / 5, abs=1e-4)
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([i / 6 for i in range(7)]) | st.floats(0, 1), st.booleans()), min_size=1
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from([i / 6 for i in range(7)]) | st.floats(0, 1), st.booleans()), min_size=1))
 def test_fit_is_finite_and_never_falls(data: list[tuple[float, bool]]) -> None:
     fitted = Calibration.fit([s for s, _ in data], [right for _, right in data])
     assert fitted.slope >= 0
@@ -293,9 +283,7 @@ def test_where_support_misleads_the_curve_is_flat() -> None:
     assert fitted(0.3) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("supports", "is_right"), [([], []), ([0.5], []), ([1.5], [True]), ([math.nan], [True])]
-)
+@pytest.mark.parametrize(("supports", "is_right"), [([], []), ([0.5], []), ([1.5], [True]), ([math.nan], [True])])
 def test_fit_refuses_what_it_cannot_use(supports: list[float], is_right: list[bool]) -> None:
     with pytest.raises(UsageError):
         Calibration.fit(supports, is_right)

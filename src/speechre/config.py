@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -149,6 +150,8 @@ def _coerce(kind: Any, value: Any, where: str) -> Any:
         items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         if not isinstance(items, Sequence):
             raise ConfigError(f"{where}: got {value!r}, expected a list")
+        if args[-1] is not Ellipsis and len(items) != len(args):
+            raise ConfigError(f"{where}: got {len(items)} values, expected {len(args)}")
         return tuple(_coerce(args[0], item, where) for item in items)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _coerce(args[0], value, where)
@@ -173,6 +176,8 @@ def _coerce_scalar(kind: type, value: Any, where: str) -> Any:
         number = float(value)
     except ValueError:
         raise error from None
+    if not math.isfinite(number):
+        raise error
     if kind is int:
         if number != int(number):
             raise error
@@ -182,20 +187,39 @@ def _coerce_scalar(kind: type, value: Any, where: str) -> Any:
 
 def _check(config: Config, where: str) -> None:
     """Values that fit their type but make no run."""
-    select_orders(config.model.orders)
-    select_orders(config.decode.orders)
-    train = config.train
+    for name, orders in (("model.orders", config.model.orders), ("decode.orders", config.decode.orders)):
+        if len(select_orders(orders)) != len(orders):
+            raise ConfigError(f"{where}: {name} names an order twice: {', '.join(orders)}")
+    train, decode, augment = config.train, config.decode, config.augment
     limits = {
         "train.steps": train.steps >= 1,
         "train.batch_size": train.batch_size >= 1,
-        "train.orders_per_utterance": 1 <= train.orders_per_utterance <= len(config.model.orders),
-        "train.warmup_steps": train.warmup_steps >= 0,
         "train.learning_rate": train.learning_rate > 0,
-        "decode.beams": config.decode.beams >= 1,
-        "decode.threshold": 0.0 <= config.decode.threshold <= 1.0,
-        "decode.relation_threshold": 0.0 <= config.decode.relation_threshold <= 1.0,
+        "train.encoder_learning_rate": train.encoder_learning_rate >= 0,
+        "train.head_learning_rate": train.head_learning_rate >= 0,
+        "train.warmup_steps": train.warmup_steps >= 0,
+        "train.weight_decay": train.weight_decay >= 0,
+        "train.max_grad_norm": train.max_grad_norm > 0,
+        "train.orders_per_utterance": 1 <= train.orders_per_utterance <= len(config.model.orders),
+        "train.prompt_noise": 0 <= train.prompt_noise <= 1,
+        "train.transcript_weight": train.transcript_weight >= 0,
+        "train.relation_weight": train.relation_weight >= 0,
+        "train.eval_every": train.eval_every >= 1,
+        "train.eval_utterances": train.eval_utterances >= 1,
+        "train.save_every": train.save_every >= 1,
+        "decode.beams": decode.beams >= 1,
+        "decode.max_new_tokens": decode.max_new_tokens >= 1,
+        "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
+        "decode.min_votes": decode.min_votes >= 1,
+        "decode.threshold": 0.0 <= decode.threshold <= 1.0,
+        "decode.relation_threshold": 0.0 <= decode.relation_threshold <= 1.0,
         "data.max_duration_s": 0 < config.data.max_duration_s <= 30.0,
-        "augment.speed": 0 <= config.augment.speed < 0.5,
+        "augment.speed": 0 <= augment.speed < 0.5,
+        "augment.pad_s": 0 <= augment.pad_s <= 15,
+        "augment.time_masks": augment.time_masks >= 0,
+        "augment.time_mask_s": augment.time_mask_s >= 0,
+        "augment.mel_masks": augment.mel_masks >= 0,
+        "augment.mel_mask_bins": augment.mel_mask_bins >= 0,
     }
     for name, fits in limits.items():
         if not fits:

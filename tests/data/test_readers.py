@@ -131,9 +131,7 @@ def test_offsets_are_repaired_only_when_asked_and_only_when_clear(folder: Path) 
     assert repaired.extra == {"repaired_offsets": ["e0"]}
     for text in ("Velden and Velden", "elsewhere"):
         with pytest.raises(DataError, match="item 0"):
-            read_speechre_json(
-                save(folder, [item("t-0", entity(0, "Velden", 4), text=text)]), repair_offsets=True
-            )
+            read_speechre_json(save(folder, [item("t-0", entity(0, "Velden", 4), text=text)]), repair_offsets=True)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +238,6 @@ def test_speech_conll04_loads_whole(tmp_path: Path) -> None:
         write_manifest(tmp_path / f"{split}.jsonl", plain)
         issues = validate_manifest(tmp_path / f"{split}.jsonl", CONLL04)
         assert {issue.code for issue in issues} <= {"no-audio", "duplicate-triplet", "both-directions"}
-    dev = read_speechre_json(
-        CORPUS / "dev.json", audio_dirs=[CORPUS / "audio" / "joe", CORPUS / "audio" / "mixed"]
-    )
+    dev = read_speechre_json(CORPUS / "dev.json", audio_dirs=[CORPUS / "audio" / "joe", CORPUS / "audio" / "mixed"])
     assert len(dev) == 385
     assert all(u.audio is not None and u.audio.duration_s for u in dev)

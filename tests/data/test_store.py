@@ -65,16 +65,12 @@ def test_read_then_write_is_byte_identical(tmp_path: Path) -> None:
 def test_what_is_read(tmp_path: Path) -> None:
     (utterance,) = iter_manifest(save(tmp_path / "m.jsonl", record()))
     assert utterance.audio == AudioRef(str(tmp_path / "clips" / "t-1.flac"), 0.0, 2.5)
-    assert utterance.triplets == (
-        Triplet(Entity("Zoë Quill", "Peop"), "Work_For", Entity("Blau & Söhne", "Org")),
-    )
+    assert utterance.triplets == (Triplet(Entity("Zoë Quill", "Peop"), "Work_For", Entity("Blau & Söhne", "Org")),)
     assert (utterance.entities[1].start, utterance.entities[1].end_s) == (20, 2.25)
     assert (utterance.split, utterance.speaker, utterance.extra) == ("train", "s1", {"note": ["ü", 1, None]})
 
 
-def test_a_manifest_can_move_without_losing_its_audio(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_manifest_can_move_without_losing_its_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     utterances = read_manifest(save(tmp_path / "m.jsonl", record()))
     write_manifest(tmp_path / "a" / "b.jsonl", utterances)
     assert json.loads((tmp_path / "a" / "b.jsonl").read_text())["audio"]["path"] == "../clips/t-1.flac"
@@ -270,9 +266,7 @@ def test_to_dict_and_back(utterance: Utterance) -> None:
 
 def test_predictions_are_what_an_extraction_writes(tmp_path: Path) -> None:
     triplet = Triplet(Entity("A", "Peop", start_s=0.5), "Kill", Entity("B"), 0.75, 2, ("hrt", "rht"))
-    rows = [
-        Extraction(i, "a.wav", 1.0, "m", triplets).to_dict() for i, triplets in (("x", (triplet,)), ("y", ()))
-    ]
+    rows = [Extraction(i, "a.wav", 1.0, "m", triplets).to_dict() for i, triplets in (("x", (triplet,)), ("y", ()))]
     read = read_predictions(save(tmp_path / "p.jsonl", *rows))
     assert read == {"x": [triplet], "y": []}
     back = read["x"][0]

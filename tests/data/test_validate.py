@@ -34,9 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def line(
-    name: str = "u", audio: object = "good.wav", relations: object = (), **changes: Any
-) -> dict[str, Any]:
+def line(name: str = "u", audio: object = "good.wav", relations: object = (), **changes: Any) -> dict[str, Any]:
     return {
         "id": name,
         "audio": {"path": audio} if isinstance(audio, str) else audio,
@@ -109,9 +107,7 @@ def test_relations(folder: Path, relations: list[tuple[str, str, str]], expected
 
 
 def test_the_same_words_at_two_places_are_a_duplicate(folder: Path) -> None:
-    entities = [
-        {"id": f"e{i}", "text": "Bo", "type": "Peop", "start": i * 3, "end": i * 3 + 2} for i in range(3)
-    ]
+    entities = [{"id": f"e{i}", "text": "Bo", "type": "Peop", "start": i * 3, "end": i * 3 + 2} for i in range(3)]
     relations = [{"head": "e0", "tail": "e1", "type": "Kill"}, {"head": "e1", "tail": "e2", "type": "Kill"}]
     issues = check(folder, line(text="Bo Bo Bo", entities=entities) | {"relations": relations})
     assert codes(issues) == ["duplicate-triplet"]
@@ -157,11 +153,7 @@ def test_empty_and_unreadable_files(folder: Path) -> None:
 
 
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-3, 40)
-    | st.floats()
-    | st.sampled_from(["", "e0", "Peop", "Uma"]),
+    st.none() | st.booleans() | st.integers(-3, 40) | st.floats() | st.sampled_from(["", "e0", "Peop", "Uma"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -174,9 +166,7 @@ json_values = st.recursive(
 
 @settings(deadline=None)
 @given(
-    st.dictionaries(
-        st.sampled_from(["id", "text", "audio", "entities", "relations", "extra", "split"]), json_values
-    )
+    st.dictionaries(st.sampled_from(["id", "text", "audio", "entities", "relations", "extra", "split"]), json_values)
 )
 def test_it_never_raises_on_content_and_agrees_with_the_reader(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]

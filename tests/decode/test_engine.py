@@ -8,7 +8,6 @@ import dataclasses
 
 import pytest
 import torch
-from tests.tiny import random_mels, tiny_network
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import TokenGrammar
@@ -19,6 +18,7 @@ from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.orders import ORDERS, Order
 from speechre.parse import parse
+from tests.tiny import random_mels, tiny_network
 
 DECODE = DecodeConfig(max_new_tokens=14, max_transcript_tokens=6, relation_threshold=0.5)
 

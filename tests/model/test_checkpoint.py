@@ -192,9 +192,7 @@ def test_a_missing_an_unknown_and_a_wrong_tensor(copy: Path) -> None:
         ),
     ],
 )
-def test_a_config_that_does_not_fit(
-    copy: Path, change: Callable[[dict[str, Any]], None], message: str | None
-) -> None:
+def test_a_config_that_does_not_fit(copy: Path, change: Callable[[dict[str, Any]], None], message: str | None) -> None:
     edit_config(copy, change)
     if message is None:  # no pairs: every pair is allowed
         assert load_checkpoint(str(copy)).schema.pairs == {}

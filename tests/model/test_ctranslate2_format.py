@@ -17,9 +17,7 @@ from speechre.model.ctranslate2_format import num_layers, parse_model, read_mode
 WIDTH, HEADS, VOCAB, FFN = 8, 2, 20, 12
 
 
-def fill_linear(
-    spec: object, shape: tuple[int, ...], rng: np.random.Generator, zero_rows: slice | None = None
-) -> None:
+def fill_linear(spec: object, shape: tuple[int, ...], rng: np.random.Generator, zero_rows: slice | None = None) -> None:
     bias = rng.normal(size=shape[0]).astype(np.float32)
     if zero_rows is not None:
         bias[zero_rows] = 0
@@ -110,9 +108,7 @@ def expected_state(spec: ctranslate2.specs.WhisperSpec) -> Mapping[str, np.ndarr
         ("int16", 1 / 1024),
     ],
 )
-def test_every_type_that_ctranslate2_writes_is_read(
-    tmp_path: Path, quantization: str | None, relative: float
-) -> None:
+def test_every_type_that_ctranslate2_writes_is_read(tmp_path: Path, quantization: str | None, relative: float) -> None:
     expected = expected_state(make_spec())
     state = whisper_state(read_model(write(make_spec(), tmp_path, quantization)))
     for name, array in expected.items():

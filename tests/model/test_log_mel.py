@@ -17,9 +17,7 @@ def make_clip(num_samples: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     time_s = torch.arange(num_samples) / 16_000
     noise = 0.02 * torch.randn(num_samples, generator=generator)
-    return (
-        0.5 * torch.sin(2 * torch.pi * (150 + 700 * time_s) * time_s) * torch.cos(3 * time_s) + noise
-    ).float()
+    return (0.5 * torch.sin(2 * torch.pi * (150 + 700 * time_s) * time_s) * torch.cos(3 * time_s) + noise).float()
 
 
 def theirs(samples: torch.Tensor, *, pad_to_30_s: bool, num_mel_bins: int = 80) -> torch.Tensor:
@@ -84,9 +82,7 @@ def test_silence_is_flat() -> None:
 def test_frames_do_not_depend_on_what_comes_later_unless_it_is_loud() -> None:
     clip = make_clip(32_000)
     clip[16_000:] *= 0.01
-    torch.testing.assert_close(
-        log_mel(clip[:16_000], 80)[:, :-1], log_mel(clip, 80)[:, :99], rtol=0, atol=1e-4
-    )
+    torch.testing.assert_close(log_mel(clip[:16_000], 80)[:, :-1], log_mel(clip, 80)[:, :99], rtol=0, atol=1e-4)
 
 
 def test_no_samples_is_an_audio_error() -> None:

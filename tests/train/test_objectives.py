@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from speechre.config import Config
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import IGNORE, Packed, Sequencer
+from speechre.orders import ORDERS
 from speechre.schemas import CONLL04
 from speechre.train.examples import Example, Sample, sample_rng
 from speechre.train.objectives import compute_loss, pack_samples, prompt_relations, stack
-from speechre.orders import ORDERS
 from speechre.types import Entity, Triplet
 from tests.tiny import random_mels, tiny_network
 
@@ -111,9 +111,7 @@ def test_a_branch_does_not_see_the_others() -> None:
         ids, positions, targets, _, mask = stack(packed, sequencer.tokenizer.eot_id, IGNORE)
         cross = network.cross_memory(network.encode([sample.mel]))
         hidden, _ = network.whisper.decoder(ids, positions, mask, cross, None)
-        losses = F.cross_entropy(
-            network.whisper.logits(hidden[0]), targets[0], reduction="none", ignore_index=IGNORE
-        )
+        losses = F.cross_entropy(network.whisper.logits(hidden[0]), targets[0], reduction="none", ignore_index=IGNORE)
         number = torch.tensor(packed[0].branch)
         return [losses[number == i] for i in range(1, len(branches) + 1)]
 
@@ -235,9 +233,7 @@ def test_the_relation_loss_is_binary_cross_entropy_in_the_schemas_order() -> Non
     with torch.no_grad():
         loss = compute_loss(network, samples, sequencer, config())
         logits = network.relation_logits(network.encode([sample.mel for sample in samples]))
-    gold = torch.tensor(
-        [[float(n in sample.example.relations) for n in CONLL04.relation_types] for sample in samples]
-    )
+    gold = torch.tensor([[float(n in sample.example.relations) for n in CONLL04.relation_types] for sample in samples])
     assert gold.sum() == 3
     assert loss.relations.item() == pytest.approx(F.binary_cross_entropy_with_logits(logits, gold).item(), abs=1e-6)
 

@@ -19,13 +19,12 @@ _DELETIONS = (
     re.compile(r"(?P<drop>` ?`|' '|''|\"|\\)"),  # quotation marks in the styles of the Penn treebank; escapes
     re.compile(r"(?<!\S)(?P<drop>[`'])(?!\S)"),  # single ones, standing alone
     re.compile(r"(?<=\S)(?P<drop> +)(?=[,.;:?!%)\]}](?:\W|$))"),
-    re.compile(r"(?<=\S)(?P<drop> +)(?=[,;])"),
     re.compile(r"(?<=[(\[{$#])(?P<drop> +)"),
     re.compile(r"(?<=\w)(?P<drop> +)(?='(?:s|t|re|ve|ll|d|m)\b)", re.IGNORECASE),
     re.compile(r"(?<=\bO)(?P<drop> +)(?='[A-Z])"),
 )
 _SPACES = re.compile(r"(?P<drop>(?:(?<=\s)|^)\s+|\s+$)")
-_FULL_STOP = re.compile(r"(?:^|\s)[^\s.]{6,}\.$")  # after a long word: the sentence's, not an abbreviation's
+_FULL_STOP = re.compile(r"(?:^|\s)[^\s.,]{6,}\.$")  # after a long word: the sentence's, not an abbreviation's
 _CAPITALS = re.compile(r"\b[A-Z]{4,}(?: [A-Z]{4,})+\b|\b[A-Z]{6,}\b")
 
 

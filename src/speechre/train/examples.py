@@ -130,12 +130,14 @@ def choose_orders(orders: Sequence[Order], count: int, rng: random.Random) -> li
 def augment(samples: NDArray[np.float32], config: AugmentConfig, rng: random.Random) -> NDArray[np.float32]:
     """Speed, noise and silence around the speech; float32 in, float32 out, never over 30 s."""
     if config.speed:
-        factor = rng.uniform(1 - config.speed, 1 + config.speed)
+        # Never so slow that the end falls out of the window: the targets stay whole.
+        factor = max(rng.uniform(1 - config.speed, 1 + config.speed), len(samples) / WINDOW_SAMPLES)
         samples = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ").astype(np.float32)
     if config.pad_s:
         before, after = (int(rng.uniform(0, config.pad_s) * SAMPLE_RATE_HZ) for _ in range(2))
+        before = min(before, max(0, WINDOW_SAMPLES - len(samples)))
         samples = np.pad(samples, (before, after))
-    samples = samples[:WINDOW_SAMPLES]
+    samples = samples[:WINDOW_SAMPLES]  # silence, or a few samples of the resampler's rounding
     if config.noise_snr_db and rng.random() < 0.5:
         snr_db = rng.uniform(config.noise_snr_db, config.noise_snr_db + 25)
         power = float(np.mean(np.square(samples))) + 1e-10
@@ -154,7 +156,7 @@ def mask_mel(mel_MF: Tensor, config: AugmentConfig, rng: random.Random) -> Tenso
         start = rng.randint(0, num_frames - length)
         mel_MF[:, start : start + length] = mean
     for _ in range(config.mel_masks):
-        length = rng.randint(0, config.mel_mask_bins)
+        length = rng.randint(0, min(config.mel_mask_bins, num_bins))
         start = rng.randint(0, num_bins - length)
         mel_MF[start : start + length] = mean
     return mel_MF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
     fault.
     """
     utterances = [utterance for path in manifests for utterance in read_manifest(path)]
+    repeated = [one for one, count in Counter(utterance.id for utterance in utterances).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f'data.{what}: utterance "{repeated[0]}" stands in more than one manifest ({len(repeated)} such ids); '
+            "ids name the random choices and the scores of an utterance, so make them differ"
+        )
     if not utterances:
         named = ", ".join(manifests) or "no manifest"
         raise ConfigError(f"data.{what}: {named} holds no utterance; pass one with --data.{what} PATH")
