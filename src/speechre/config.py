@@ -68,6 +68,8 @@ class TrainConfig:
     encoder_learning_rate: float = 5e-5  # lower: what Whisper has learned to hear should not be forgotten
     head_learning_rate: float = 1e-3  # the relation head starts at random
     warmup_steps: int = 50
+    encoder_interpolation: float = 1.0  # of the final model: 0 is the pretrained Whisper, 1 the trained weights
+    decoder_interpolation: float = 1.0
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     orders_per_utterance: int = 6  # 1: a random order per sample and epoch; 6: all on one encoder pass
@@ -197,6 +199,8 @@ def _check(config: Config, where: str) -> None:
         "train.learning_rate": train.learning_rate > 0,
         "train.encoder_learning_rate": train.encoder_learning_rate >= 0,
         "train.head_learning_rate": train.head_learning_rate >= 0,
+        "train.encoder_interpolation": 0 <= train.encoder_interpolation <= 1,
+        "train.decoder_interpolation": 0 <= train.decoder_interpolation <= 1,
         "train.warmup_steps": train.warmup_steps >= 0,
         "train.weight_decay": train.weight_decay >= 0,
         "train.max_grad_norm": train.max_grad_norm > 0,

@@ -33,7 +33,7 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
 from speechre.train.examples import Example
-from speechre.train.loop import learning_rate_factor, make_optimizer, run_training
+from speechre.train.loop import interpolate, learning_rate_factor, make_optimizer, run_training
 from speechre.train.setup import build_network, start_training
 from speechre.train.state import Progress, find_state, load_state, save_state
 from speechre.types import AudioRef, Entity, Relation, Triplet, Utterance
@@ -433,3 +433,31 @@ def test_the_smoke_recipe_trains_evaluates_and_saves(manifest: Path, tmp_path: P
     assert load_checkpoint(str(model)).config == load_checkpoint(str(tmp_path / "run/best")).config == config
     with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
         start_training(config, tmp_path / "run")
+
+
+def test_interpolation_moves_whisper_back_and_nothing_else() -> None:
+    network, sequencer = fresh()
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    config = run_config(encoder_interpolation=0.25, decoder_interpolation=0.5)
+    interpolate(network, start, sequencer, config)
+    first_new = sequencer.tokenizer.whisper_vocab_size
+    for name, tensor in network.state_dict().items():
+        if name == "whisper.decoder.embed_tokens.weight":
+            torch.testing.assert_close(tensor[:first_new], start[name][:first_new] + 0.5)
+            assert torch.equal(tensor[first_new:], trained[name][first_new:])
+        elif name.startswith("whisper."):
+            torch.testing.assert_close(tensor, start[name] + (0.25 if ".encoder." in name else 0.5))
+        else:
+            assert torch.equal(tensor, trained[name])
+
+
+def test_a_run_without_interpolation_ends_with_the_trained_weights(tmp_path: Path) -> None:
+    network, sequencer = fresh()
+    folder = run_training(run_config(steps=2), network, sequencer, four_examples(), tmp_path)
+    kept = load_file(tmp_path / "checkpoint" / "network.safetensors")
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        torch.testing.assert_close(tensor, kept[name].to(tensor.dtype), rtol=0, atol=1e-3)

@@ -184,8 +184,9 @@ class DecodingEngine:
     def _write_transcripts(self, cache: _Cache, hidden_BD: Tensor, encoded: Encoded) -> list[tuple[list[int], bool]]:
         """Greedy transcripts; the cache then holds them. Each with whether it came to its end by itself."""
         config, sequencer = self.config, self.sequencer
+        longest = min(config.max_transcript_tokens, self.network.config.max_target_positions // 2)
         limits = [
-            min(config.max_transcript_tokens, _TRANSCRIPT_TOKENS_MIN + int(n * 0.02 * _TRANSCRIPT_TOKENS_PER_S))
+            min(longest, _TRANSCRIPT_TOKENS_MIN + int(n * 0.02 * _TRANSCRIPT_TOKENS_PER_S))
             for n in encoded.num_frames.tolist()
         ]
         ends = (sequencer.relations_id, sequencer.tokenizer.eot_id)
@@ -247,9 +248,10 @@ class DecodingEngine:
     def _search(self, cache: _Cache, hidden_ND: Tensor, rules: _Rules, num_utterances: int) -> list[Group]:
         """Advance all groups to their end; utterances whose groups are all done leave the batch."""
         config, num_orders, eot_id = self.config, len(self.orders), self.sequencer.tokenizer.eot_id
-        room = self.network.config.max_target_positions - int(cache.position_N.max())
-        limit = min(config.max_new_tokens, room)
-        groups = [Group(config.beams, limit, config.length_penalty) for _ in range(num_utterances * num_orders)]
+        max_positions = self.network.config.max_target_positions
+        # Each group's own room behind its prompts: a neighbour with a long transcript takes none of it.
+        limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in cache.position_N.tolist()]
+        groups = [Group(config.beams, limit, config.length_penalty) for limit in limits]
         alive = list(range(num_utterances))
         while True:
             active = [groups[u * num_orders + o] for u in alive for o in range(num_orders)]

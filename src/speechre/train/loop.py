@@ -6,14 +6,14 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from speechre.config import Config
 from speechre.errors import ConfigError, TrainingError
@@ -72,7 +72,7 @@ def run_training(
     evaluate: Evaluate | None = None,
     report: Report = lambda line: None,
 ) -> Path:
-    """Train ``network`` on ``examples`` and return the folder of the final model, ``folder/model``.
+    """Train ``network``, as :func:`build_network` made it, on ``examples``; returns the final model's folder.
 
     ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard`` and, where
     ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
@@ -85,6 +85,7 @@ def run_training(
     if accelerator.num_processes > 1:
         raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
     network.to(accelerator.device if device in ("auto", "cpu") else device)
+    start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     optimizer = make_optimizer(network, config)
     progress = Progress(0, {})
     if resume:
@@ -102,16 +103,7 @@ def run_training(
             tick = time.monotonic()
             loss, norm = _train_step(accelerator, network, optimizer, next(samples_of), sequencer, config, step)
             done = step + 1
-            row = {
-                "step": done,
-                "loss": loss.total.item(),
-                "triplet_loss": loss.triplets.item(),
-                "transcript_loss": loss.transcript.item(),
-                "relation_loss": loss.relations.item(),
-                "gradient_norm": norm,
-                "learning_rate": config.train.learning_rate * learning_rate_factor(step, config),
-                "seconds": time.monotonic() - tick,
-            }
+            row = _metrics_row(done, loss, norm, config, time.monotonic() - tick)
             is_last = done == config.train.steps
             if evaluate and (done % config.train.eval_every == 0 or is_last):
                 row |= {f"dev_{k}": v for k, v in _evaluate(network, evaluate).items()}
@@ -127,8 +119,41 @@ def run_training(
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
+    interpolate(network, start, sequencer, config)
     save_model(folder / "model", network, sequencer, config)
     return folder / "model"
+
+
+def _metrics_row(done: int, loss: Loss, norm: float, config: Config, seconds: float) -> dict[str, Any]:
+    """One line of metrics.jsonl, before any dev scores."""
+    return {
+        "step": done,
+        "loss": loss.total.item(),
+        "triplet_loss": loss.triplets.item(),
+        "transcript_loss": loss.transcript.item(),
+        "relation_loss": loss.relations.item(),
+        "gradient_norm": norm,
+        "learning_rate": config.train.learning_rate * learning_rate_factor(done - 1, config),
+        "seconds": seconds,
+    }
+
+
+def interpolate(network: SpeechReNetwork, start: Mapping[str, Tensor], sequencer: Sequencer, config: Config) -> None:
+    """Move Whisper's own weights part of the way back to where training started (WiSE-FT, Wortsman et al. 2022).
+
+    A model fine-tuned on little speech forgets how to hear the rest; between the two lies one that has both. What is
+    new (the relation head, the embeddings of the new tokens) stays as trained.
+    """
+    first_new = sequencer.tokenizer.whisper_vocab_size
+    for name, trained in network.state_dict().items():
+        if not name.startswith("whisper.") or not trained.is_floating_point():
+            continue
+        is_encoder = name.startswith("whisper.encoder.")
+        share = config.train.encoder_interpolation if is_encoder else config.train.decoder_interpolation
+        mixed = torch.lerp(start[name].to(trained), trained, share)
+        if name == "whisper.decoder.embed_tokens.weight":
+            mixed[first_new:] = trained[first_new:]
+        trained.copy_(mixed)
 
 
 def save_model(folder: Path, network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
