@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechre.decode.engine import Decoded
 from speechre.metrics import normalize_text
 from speechre.model.sequence import Sequencer
 from speechre.orders import ORDERS
 from speechre.parse import Parsed, parse
-from speechre.types import Triplet
+from speechre.types import Entity, Triplet
 from speechre.vote import Hypothesis, VoteRule, vote
 
 UNFINISHED = "did not end within the token limit"
@@ -60,7 +60,14 @@ def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule) -> Analysis:
 
 
 def _parse(ids: Sequence[int], order: str, sequencer: Sequencer) -> Parsed:
-    return parse(sequencer.pieces(ids), ORDERS[order], sequencer.schema)
+    parsed = parse(sequencer.pieces(ids), ORDERS[order], sequencer.schema)
+    triplets = (replace(t, head=_trimmed(t.head), tail=_trimmed(t.tail)) for t in parsed.triplets)
+    return replace(parsed, triplets=tuple(dict.fromkeys(triplets)))
+
+
+def _trimmed(entity: Entity) -> Entity:
+    """Without a comma at the end: Whisper has tokens such as ``.,``, which a copied entity cannot leave half behind."""
+    return replace(entity, text=entity.text.strip(" ,;:") or entity.text)
 
 
 def merge_analyses(parts: Sequence[Analysis]) -> Analysis:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from speechre.decode.engine import Decoded
+from speechre.decode.ensemble import UNFINISHED, Analysis, analyze, merge_analyses
+from speechre.decode.search import Generation
+from speechre.linearize import linearize
+from speechre.orders import ORDERS
+from speechre.types import Entity, Triplet
+from speechre.vote import WeightedVote
+from tests.tiny import tiny_network
+
+ANN = Triplet(Entity("Ann", "Peop"), "Live_In", Entity("Bergen", "Loc"))
+BO = Triplet(Entity("Bo", "Peop"), "Work_For", Entity("NRK", "Org"))
+
+
+def decoded(
+    written: dict[str, list[Triplet]], finished: bool = True, transcript: str = "Ann lives in Bergen."
+) -> Decoded:
+    _, sequencer = tiny_network()
+    return Decoded(
+        transcript=transcript,
+        is_transcript_finished=finished,
+        relation_probabilities={"Live_In": 0.5},
+        generations={
+            name: (Generation(tuple(sequencer.tree_ids(linearize(triplets, ORDERS[name]))), -1.0, finished),)
+            for name, triplets in written.items()
+        },
+    )
+
+
+def analysis(written: dict[str, list[Triplet]], finished: bool = True, threshold: float = 0.5) -> Analysis:
+    return analyze(decoded(written, finished), tiny_network()[1], WeightedVote(threshold))
+
+
+def test_what_enough_orders_wrote_stays() -> None:
+    result = analysis({"hrt": [ANN, BO], "trh": [ANN], "rth": []})
+    assert result.triplets == (ANN,)
+    assert result.triplets[0].votes == 2
+    assert result.triplets[0].orders == ("hrt", "trh")
+    assert result.by_order == {"hrt": (ANN, BO), "trh": (ANN,), "rth": ()}
+    assert not any(result.problems.values())
+    assert not result.warnings
+
+
+def test_what_did_not_end_is_a_problem_and_a_warning() -> None:
+    result = analysis({"hrt": [ANN]}, finished=False)
+    assert UNFINISHED in result.problems["hrt"]
+    assert result.warnings == ("the transcript did not end; it was cut",)
+
+
+def test_a_comma_that_was_copied_along_is_left_behind() -> None:
+    with_comma = Triplet(Entity("Ann", "Peop"), "Live_In", Entity("N.Y.,", "Loc"))
+    without = Triplet(Entity("Ann", "Peop"), "Live_In", Entity("N.Y.", "Loc"))
+    assert analysis({"hrt": [with_comma, without]}).by_order["hrt"] == (without,)
+
+
+def test_chunks_become_one_recording() -> None:
+    first, second = analysis({"hrt": [ANN], "trh": []}), analysis({"hrt": [ANN, BO], "trh": [ANN]}, finished=False)
+    merged = merge_analyses([first, second])
+    assert [(t, t.confidence) for t in merged.triplets] == [(ANN, 1.0), (BO, 0.5)]
+    assert merged.by_order == {"hrt": (ANN, BO), "trh": (ANN,)}
+    assert merged.transcript == "Ann lives in Bergen. Ann lives in Bergen."
+    assert merged.warnings == ("chunk 2 of 2: the transcript did not end; it was cut",)
+    assert merge_analyses([first]) is first
