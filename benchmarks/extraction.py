@@ -47,7 +47,7 @@ def main() -> None:
     report = {
         "machine": machine(),
         "threads": options.threads,
-        "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
+        "device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
         "model": Extractor.from_pretrained(options.model).checkpoint.model_id,
         "num_utterances": len(arrays),
         "audio_s": round(seconds, 2),
@@ -127,7 +127,8 @@ def to_markdown(report: dict[str, Any]) -> str:
     facts = report["machine"]
     lines = [
         f"{report['model']}, {report['num_utterances']} recordings, {report['audio_s']} s of audio, median of "
-        f"{report['repeat']} passes, {report['threads']} threads; {facts['cpu']} ({facts['cores']} cores), Python "
+        f"{report['repeat']} passes on {report['device']}, {report['threads']} threads; {facts['cpu']} "
+        f"({facts['cores']} cores), Python "
         f"{facts['python']}, torch {facts['torch']}, speechre {facts['speechre']}; "
         f"peak memory {report['peak_memory_mib']} MiB.",
         "",

@@ -65,7 +65,8 @@ def test_any_valid_config_survives_the_round_trip(train: TrainConfig, decode: De
         ({"train": {"learning_rate": "fast"}}, ["config.train.learning_rate", "expected float"]),
         ({"train": {"entity_target": 1}}, ["config.train.entity_target", "expected bool"]),
         ({"train": {"precision": "fp8"}}, ["config.train.precision", "'fp8'", "no, bf16"]),
-        ({"train": {"precision": False}}, ["config.train.precision", "no, bf16"]),
+        ({"train": {"precision": True}}, ["config.train.precision", "no, bf16"]),
+        ({"train": {"steps": 10**400}}, ["config.train.steps", "expected int"]),
         ({"data": {"schema": 4}}, ["config.data.schema", "expected str"]),
         ({"data": {"train": 4}}, ["config.data.train", "expected a list"]),
         ({"data": {"train": [4]}}, ["config.data.train", "expected str"]),
@@ -77,6 +78,15 @@ def test_any_valid_config_survives_the_round_trip(train: TrainConfig, decode: De
         ({"train": {"learning_rate": -1.0}}, ["train.learning_rate is -1.0"]),
         ({"train": {"warmup_steps": -1}}, ["train.warmup_steps is -1"]),
         ({"decode": {"beams": 0}}, ["decode.beams is 0"]),
+        ({"decode": {"beams": 65}}, ["decode.beams is 65"]),
+        (
+            {
+                "model": {"orders": ["hrt", "trh"]},
+                "train": {"orders_per_utterance": 2},
+                "decode": {"orders": ["thr", "hrt"]},
+            },
+            ["decode.orders names thr", "hrt, trh (model.orders)"],
+        ),
         ({"decode": {"threshold": 1.5}}, ["decode.threshold is 1.5"]),
         ({"decode": {"relation_threshold": -0.1}}, ["decode.relation_threshold is -0.1"]),
         ({"data": {"max_duration_s": 31}}, ["data.max_duration_s is 31"]),
@@ -95,6 +105,23 @@ def test_an_unknown_order_is_refused() -> None:
     for section in ("model", "decode"):
         with pytest.raises(UsageError, match='unknown order "xyz"'):
             Config.from_dict({section: {"orders": ["hrt", "xyz"]}})
+
+
+def test_a_model_of_fewer_orders_decodes_its_own() -> None:
+    data: dict[str, Any] = {"model": {"orders": ["trh", "hrt"]}, "train": {"orders_per_utterance": 1}}
+    assert Config.from_dict(data).decode.orders == ("trh", "hrt")
+    assert Config.from_dict({**data, "decode": {"beams": 2}}).decode.orders == ("trh", "hrt")
+    assert Config.from_dict({**data, "decode": {"orders": ["hrt"]}}).decode.orders == ("hrt",)
+
+
+def test_a_plain_no_of_yaml_is_no(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  precision: no\n", encoding="utf-8")
+    assert load_config(str(path)).train.precision == "no"
+
+
+def test_an_empty_list_from_the_command_line() -> None:
+    assert load_config("conll04", {"data.dev": ""}).data.dev == ()
 
 
 def test_values_from_the_command_line_are_text() -> None:

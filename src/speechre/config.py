@@ -37,6 +37,7 @@ class ModelConfig:
     """What the network is made of and what its decoder reads and writes."""
 
     backbone: str = "tiny.en"  # a hub id, a local folder, "tiny.en" (from a PyPI wheel) or "random" (tests)
+    start_from: str = ""  # a model folder or shipped model to go on training from, in place of the bare backbone
     prompt_style: Literal["compact", "paper"] = "compact"
     transcript: bool = True  # write the transcript first, then the triplets
     relation_prompt: bool = True
@@ -121,6 +122,8 @@ class Config:
     def from_dict(cls, data: Mapping[str, Any], where: str = "config") -> Config:
         """Raises :class:`ConfigError` naming the key on anything that does not fit."""
         config: Config = _build(cls, data, where)
+        if "orders" not in data.get("decode", {}):  # a model of fewer orders decodes its own
+            config = dataclasses.replace(config, decode=dataclasses.replace(config.decode, orders=config.model.orders))
         _check(config, where)
         return config
 
@@ -145,11 +148,15 @@ def _coerce(kind: Any, value: Any, where: str) -> Any:
         return _build(kind, value, where)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
+        if value is False and "no" in args:  # what YAML makes of no
+            return "no"
         if value not in args:
             raise ConfigError(f"{where}: got {value!r}, expected one of {', '.join(map(str, args))}")
         return value
     if origin is tuple:
-        items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        items = value
+        if isinstance(value, str):
+            items = [part.strip() for part in value.split(",")] if value.strip() else []
         if not isinstance(items, Sequence):
             raise ConfigError(f"{where}: got {value!r}, expected a list")
         if args[-1] is not Ellipsis and len(items) != len(args):
@@ -176,7 +183,7 @@ def _coerce_scalar(kind: type, value: Any, where: str) -> Any:
         raise error
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise error from None
     if not math.isfinite(number):
         raise error
@@ -192,6 +199,12 @@ def _check(config: Config, where: str) -> None:
     for name, orders in (("model.orders", config.model.orders), ("decode.orders", config.decode.orders)):
         if len(select_orders(orders)) != len(orders):
             raise ConfigError(f"{where}: {name} names an order twice: {', '.join(orders)}")
+    untrained = [order for order in config.decode.orders if order not in config.model.orders]
+    if untrained:
+        raise ConfigError(
+            f"{where}: decode.orders names {', '.join(untrained)}, but the model has only "
+            f"{', '.join(config.model.orders)} (model.orders)"
+        )
     train, decode, augment = config.train, config.decode, config.augment
     limits = {
         "train.steps": train.steps >= 1,
@@ -211,7 +224,7 @@ def _check(config: Config, where: str) -> None:
         "train.eval_every": train.eval_every >= 1,
         "train.eval_utterances": train.eval_utterances >= 1,
         "train.save_every": train.save_every >= 1,
-        "decode.beams": decode.beams >= 1,
+        "decode.beams": 1 <= decode.beams <= 64,
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
         "decode.min_votes": decode.min_votes >= 1,

@@ -107,3 +107,17 @@ def test_an_unknown_schema(manifest: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["data", "validate", str(manifest), "--schema", "none"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('SchemaError: no schema "none"')
+
+
+def test_import_replaces_none_of_its_inputs(
+    source: Path, tmp_path: Path, make_sound: MakeSound, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = make_sound("joe/s1.wav")
+    table = tmp_path / "spoken.tsv"
+    table.write_text("audio_id\tspoken_text\n", encoding="utf-8")
+    before = [path.read_bytes() for path in (source, sound, table)]
+    arguments = ["data", "import", "speechre-json", str(source), "--audio", str(sound.parent)]
+    for output in (source, sound, table):
+        assert main([*arguments, "--spoken-tsv", str(table), "--output", str(output)]) == 2
+        assert capsys.readouterr().err.startswith(f"UsageError: {output}: would replace the input {output}; ")
+    assert [path.read_bytes() for path in (source, sound, table)] == before

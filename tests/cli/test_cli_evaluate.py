@@ -162,3 +162,17 @@ def test_a_threshold_that_would_do_nothing_is_refused(
     assert main(["evaluate", str(manifest), "--model", str(folder), "--threshold", "0.7"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("UsageError: --threshold has no effect on tiny@")
+
+
+def test_no_input_is_replaced(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = manifest.parent / "audio" / "u1.wav"
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "predictions.jsonl").symlink_to(manifest)
+    before = manifest.read_bytes(), sound.read_bytes()
+    for option, place in (("--predictions", manifest), ("--predictions", sound), ("--report", report)):
+        assert main(["evaluate", str(manifest), "--model", "never loaded", option, str(place)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"UsageError: {place}")
+        assert ": would replace the input " in line
+    assert (manifest.read_bytes(), sound.read_bytes()) == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -221,3 +223,37 @@ def test_a_reader_that_leaves_early_is_no_error(make_sound: MakeSound, tiny_mode
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait(timeout=120) == 141
+
+
+def test_no_recording_is_replaced_by_its_extraction(
+    make_sound: MakeSound, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = make_sound()
+    before = sound.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(sound)
+    for output in (sound, tmp_path / "." / sound.name, link):
+        assert main(["extract", str(sound), "--model", "never loaded", "--output", str(output)]) == 2
+        assert capsys.readouterr().err.startswith(f"UsageError: {output}: would replace the input {sound}; ")
+    assert sound.read_bytes() == before
+
+
+def test_an_empty_model_is_not_the_default(make_sound: MakeSound, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", str(make_sound()), "--model", ""]) == 1
+    assert capsys.readouterr().err.startswith('CheckpointError: model "" is neither a folder nor a shipped model')
+
+
+def test_orders_that_the_model_has_not_learned(
+    make_sound: MakeSound, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny_model_dir, tmp_path / "few"))
+    config = json.loads((folder / "config.json").read_text())
+    config["run"]["model"]["orders"] = config["run"]["decode"]["orders"] = ["hrt", "trh"]
+    config["run"]["train"]["orders_per_utterance"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    arguments = ["extract", str(make_sound()), "--model", str(folder)]
+    assert main([*arguments, "--orders", "hrt"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--orders", "hrt,thr"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "decode.orders names thr, but the model has only hrt, trh" in line

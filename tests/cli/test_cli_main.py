@@ -56,6 +56,7 @@ def test_the_help_of_import_names_every_format(capsys: pytest.CaptureFixture[str
     [
         (DataError("a\nb\x1b"), 1, r"DataError: a\nb\x1b"),
         (UsageError("u"), 2, "UsageError: u"),
+        (MemoryError(), 1, "MemoryError: not enough memory; use fewer beams, a smaller batch or shorter recordings"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(28, "No space left on device", "/tmp/x"), 1, "OSError: /tmp/x: No space left on device"),
     ],

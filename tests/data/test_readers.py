@@ -101,7 +101,7 @@ def test_entities_relations_and_renditions(folder: Path) -> None:
 def test_without_audio(folder: Path) -> None:
     path = save(folder, [item("t-0"), item("t-9")])
     assert [u.audio for u in read_speechre_json(path)] == [None, None]
-    with pytest.raises(DataError, match=r"no recording t-9\.\* in .*allow_missing_audio"):
+    with pytest.raises(DataError, match=r"no recording t-9\.\* in .*--allow-missing-audio"):
         read_speechre_json(path, audio_dirs=[folder / "own"])
     found = read_speechre_json(path, audio_dirs=[folder / "own"], split="test", allow_missing_audio=True)
     assert [u.audio is None for u in found] == [False, True]
@@ -124,7 +124,7 @@ def test_faults_of_the_audio_folders(folder: Path) -> None:
 
 def test_offsets_are_repaired_only_when_asked_and_only_when_clear(folder: Path) -> None:
     path = save(folder, [item("t-0", entity(0, "Velden", 4))])
-    with pytest.raises(DataError, match=r'"Velden", but 4 to 10 of the text is "elden ".*repair_offsets'):
+    with pytest.raises(DataError, match=r'"Velden", but 4 to 10 of the text is "elden ".*--repair-offsets'):
         read_speechre_json(path)
     (repaired,) = read_speechre_json(path, repair_offsets=True)
     assert (repaired.entities[0].start, repaired.entities[0].end) == (3, 9)

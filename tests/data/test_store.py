@@ -303,6 +303,8 @@ def test_predictions_are_what_an_extraction_writes(tmp_path: Path) -> None:
             for more, why in [
                 ({"confidence": 2}, "the confidence 2.0"),
                 ({"confidence": "high"}, "confidence 'high'"),
+                ({"confidence": 10**400}, "expected a number"),
+                ({"head": {"text": "A", "start_s": 10**400}}, "expected a number"),
                 ({"votes": -1}, "-1 votes"),
                 ({"orders": "hrt"}, "the orders 'hrt'"),
             ]

@@ -64,6 +64,13 @@ def test_a_sound_manifest_has_no_issue(folder: Path) -> None:
     assert check(folder, line(relations=relations), line("v")) == []
 
 
+def test_a_whole_number_that_no_float_holds_is_a_fault(folder: Path) -> None:
+    timed = line("b")
+    timed["entities"][0]["start_s"] = 10**400
+    window = {"path": "good.wav", "start_s": 0, "duration_s": 10**400}
+    assert codes(check(folder, line("a", audio=window), timed)) == ["bad-window", "bad-time"]
+
+
 def test_all_faults_come_at_once_with_their_lines(folder: Path) -> None:
     bad_span = line("b")
     bad_span["entities"][0]["start"] = 3

@@ -236,3 +236,14 @@ def test_entities_are_spans_of_the_transcript() -> None:
                         entities += 1
                         assert entity.text in " ".join((decoded.transcript or "").split())
     assert entities > 20
+
+
+def test_every_stage_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading of a clock that counts its readings is one second on; the start token's feed is prefill."""
+    network, sequencer = tiny_network()
+    engine = DecodingEngine(network, sequencer, ModelConfig(), DECODE)
+    readings = iter(range(100))
+    monkeypatch.setattr("speechre.decode.engine.perf_counter", lambda: float(next(readings)))
+    engine.decode(random_mels(1))
+    timing = engine.timing
+    assert (timing.encoder_s, timing.transcript_s, timing.prefill_s, timing.orders_s) == (1, 1, 2, 1)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from speechre.decode.engine import Decoded
-from speechre.decode.ensemble import UNFINISHED, Analysis, analyze, merge_analyses
+from speechre.decode.ensemble import SAME_ENDS, UNFINISHED, Analysis, analyze, merge_analyses
 from speechre.decode.search import Generation
 from speechre.linearize import linearize
 from speechre.orders import ORDERS
@@ -52,6 +52,14 @@ def test_a_comma_that_was_copied_along_is_left_behind() -> None:
     with_comma = Triplet(Entity("Ann", "Peop"), "Live_In", Entity("N.Y.,", "Loc"))
     without = Triplet(Entity("Ann", "Peop"), "Live_In", Entity("N.Y.", "Loc"))
     assert analysis({"hrt": [with_comma, without]}).by_order["hrt"] == (without,)
+
+
+def test_a_relation_of_a_thing_with_itself_is_dropped() -> None:
+    itself = Triplet(Entity("(AP)", "Org"), "OrgBased_In", Entity("ap", "Loc"))
+    result = analysis({"hrt": [itself, ANN], "trh": [ANN]})
+    assert result.by_order == {"hrt": (ANN,), "trh": (ANN,)}
+    assert result.hypotheses["hrt"][0].triplets == (ANN,)
+    assert result.problems == {"hrt": (SAME_ENDS,), "trh": ()}
 
 
 def test_chunks_become_one_recording() -> None:

@@ -240,3 +240,26 @@ def test_a_name_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="is a file, not a model folder"):
         model_folder(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("name", [".", "..", "./", "speechre-tiny-conll04/.."])
+def test_a_path_is_never_a_shipped_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if "tiny" in name:
+        with pytest.raises(CheckpointError, match="is neither a folder nor a shipped model"):
+            model_folder(name)
+    else:
+        assert model_folder(name).resolve() in (tmp_path, tmp_path / "here")
+
+
+def test_an_empty_name_is_no_model() -> None:
+    with pytest.raises(CheckpointError, match='model "" is neither a folder nor a shipped model; shipped models: s'):
+        model_folder("")
+
+
+def test_a_shipped_name_needs_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PRETRAINED_DIR", tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    with pytest.raises(CheckpointError, match="shipped models: none"):
+        model_folder("__pycache__")

@@ -199,6 +199,24 @@ def test_a_loss_that_is_no_number_names_the_utterances(tmp_path: Path) -> None:
     assert find_state(tmp_path / "checkpoint") is None
 
 
+@pytest.mark.parametrize("device", ["warp", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device: str, tmp_path: Path) -> None:
+    config = load_config("smoke", {"data.train": "never read.jsonl", "train.device": device})
+    with pytest.raises(UsageError, match=device):
+        start_training(config, tmp_path / "run")
+    with pytest.raises(UsageError, match=device):
+        train(tmp_path / "run", run_config(device=device))
+
+
+def test_a_precision_that_the_machine_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise ValueError("bf16 mixed precision requires a supported device")
+
+    monkeypatch.setattr("accelerate.Accelerator", refuse)
+    with pytest.raises(ConfigError, match=r"train\.precision bf16 on train\.device cpu: bf16 mixed"):
+        train(tmp_path, run_config(precision="bf16"))
+
+
 # --- resuming ---
 
 

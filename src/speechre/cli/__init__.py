@@ -56,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpeechreError as error:
         report_error(error)
         return error.exit_code
+    except MemoryError:
+        message("MemoryError: not enough memory; use fewer beams, a smaller batch or shorter recordings")
+        discard_stdout()
+        return 1
     except OSError as error:
         # Commands name the files they fail on; what is left is the machine: a full disk, too many open files.
         where = f"{error.filename}: " if error.filename else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechre.cli.options import Commands
-from speechre.cli.output import message, one_line, open_output, print_tables
+from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
 from speechre.errors import UsageError
 from speechre.evaluate.report import Table
 
@@ -93,6 +93,7 @@ def run_import(args: argparse.Namespace) -> int:
 
     if args.format not in FORMATS:
         raise UsageError(f'unknown format "{args.format}"; expected one of {", ".join(FORMATS)}')
+    check_replaces_no_input(args.output, [args.source, *([args.spoken_tsv] if args.spoken_tsv else [])])
     utterances = FORMATS[args.format](
         args.source,
         audio_dirs=args.audio,
@@ -101,6 +102,7 @@ def run_import(args: argparse.Namespace) -> int:
         repair_offsets=args.repair_offsets,
         spoken_tsv=args.spoken_tsv,
     )
+    check_replaces_no_input(args.output, [u.audio.path for u in utterances if u.audio is not None])
     count = write_manifest(args.output, utterances)
     num_silent = sum(utterance.audio is None for utterance in utterances)
     message(f"wrote {count} utterances to {args.output}, {num_silent} of them without audio")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechre.cli.options import Commands, add_decoding, add_protocol
-from speechre.cli.output import Output, message, open_output, print_tables, with_progress
+from speechre.cli.output import Output, check_replaces_no_input, message, open_output, print_tables, with_progress
 from speechre.errors import DataError
-from speechre.evaluate.report import evaluation_tables, prepare_report_folder, write_report
+from speechre.evaluate.report import REPORT_FILES, evaluation_tables, prepare_report_folder, write_report
 from speechre.evaluate.run import evaluate
 from speechre.types import Extraction, Utterance
 
@@ -46,6 +46,11 @@ def run(args: argparse.Namespace) -> int:
     from speechre.data.store import read_manifest
 
     utterances = read_manifest(args.manifest)
+    inputs = [args.manifest, *(utterance.audio.path for utterance in utterances if utterance.audio is not None)]
+    check_replaces_no_input(args.predictions, inputs)
+    if args.report is not None:
+        for name in REPORT_FILES:
+            check_replaces_no_input(args.report / name, inputs)
     check_recordings(args.manifest, utterances)
     if args.report is not None:
         prepare_report_folder(args.report)

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechre.cli.options import Commands, add_decoding, add_output
-from speechre.cli.output import message, open_output, print_extraction, report_error, with_progress
+from speechre.cli.output import (
+    check_replaces_no_input,
+    message,
+    open_output,
+    print_extraction,
+    report_error,
+    with_progress,
+)
 from speechre.errors import SpeechreError
 from speechre.types import Extraction
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from speechre.extract.extractor import Extractor, OnError
 
 _DESCRIPTION = """\
-Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3; any length).
+Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3; up to 2 hours).
 
 A recording that cannot be read is named on stderr and left out; the rest goes on, and the exit code is 1."""
 
@@ -54,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from speechre.audio import find_audio_files
 
     files = find_audio_files(args.files)
+    check_replaces_no_input(args.output, files)
     style = args.format or ("jsonl" if str(args.output).endswith(".jsonl") else "table")
     failed: list[str] = []
 
@@ -66,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         from speechre.cli.model import load_extractor
         from speechre.model.checkpoint import DEFAULT_MODEL
 
-        args.model = args.model or DEFAULT_MODEL
+        args.model = DEFAULT_MODEL if args.model is None else args.model
         extractor = load_extractor(args)
         num_orders = len(extractor.engine.orders)
         sources = with_progress(files, len(files), "recordings", out)

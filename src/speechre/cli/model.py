@@ -18,6 +18,7 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     :class:`UsageError`.
     """
     from speechre.extract.extractor import Extractor
+    from speechre.model.device import choose_device
 
     given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold}
     overrides = {key: value for key, value in given.items() if value is not None}
@@ -30,23 +31,3 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
             '(decode.vote "paper"); leave the option out'
         )
     return extractor
-
-
-def choose_device(name: str) -> str:
-    """A device that is there; ``auto`` is a GPU where there is one. Raises :class:`UsageError`."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f'unknown device "{name}"; expected auto, cpu, cuda, cuda:N or mps') from error
-    num_devices = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(device.type, 0)
-    if (device.index or 0) >= num_devices:
-        raise UsageError(f'there is no device "{name}" on this machine; use auto or cpu')
-    return name

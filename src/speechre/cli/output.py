@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,6 +106,23 @@ def open_output(path: Path | None) -> Iterator[Output]:
     finally:
         if not is_special:
             building.unlink(missing_ok=True)
+
+
+def check_replaces_no_input(output: Path | None, inputs: Iterable[str | Path]) -> None:
+    """Raises :class:`UsageError` if ``output`` is one of the files that the command reads, by whatever name."""
+    try:
+        place = None if output is None else os.stat(output)
+    except (OSError, ValueError):
+        return  # a new file, or one that open_output will refuse
+    if place is None or not stat.S_ISREG(place.st_mode):
+        return
+    for path in inputs:
+        try:
+            is_same = os.path.samestat(place, os.stat(path))
+        except (OSError, ValueError):
+            continue  # not there: the command itself says so
+        if is_same:
+            raise UsageError(f"{output}: would replace the input {path}; choose another place")
 
 
 def _close(file: TextIO, path: Path) -> None:

@@ -4,12 +4,11 @@ it write them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from speechre.data.record import Fault, record_id
+from speechre.data.record import Fault, is_number, record_id
 from speechre.data.store import PathLike, parse_json, scan_lines
 from speechre.errors import DataError
 from speechre.types import Entity, Triplet
@@ -105,6 +104,6 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
     value = record.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         raise ValueError(f"{key} {value!r}; expected a number")
     return float(value)

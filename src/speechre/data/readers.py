@@ -128,9 +128,9 @@ def _read_json(path: Path) -> Any:
 def _advice(faults: Sequence[Fault]) -> str:
     codes = {fault.code for fault in faults}
     if codes & {"bad-span", "offset-mismatch"}:
-        return " or have unambiguous offsets repaired (repair_offsets)"
+        return " or have unambiguous offsets repaired (--repair-offsets)"
     if "missing-audio" in codes:
-        return ", add the recordings or allow missing audio (allow_missing_audio)"
+        return ", add the recordings or allow missing audio (--allow-missing-audio)"
     return ""
 
 

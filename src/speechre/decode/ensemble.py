@@ -14,6 +14,7 @@ from speechre.types import Entity, Triplet
 from speechre.vote import Hypothesis, VoteRule, vote
 
 UNFINISHED = "did not end within the token limit"
+SAME_ENDS = "head and tail are the same"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,15 @@ def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule) -> Analysis:
 
 
 def _parse(ids: Sequence[int], order: str, sequencer: Sequencer) -> Parsed:
+    """Triplets with trimmed entities, each once, and without those whose head and tail are the same text.
+
+    A relation is between two things, so "(AP) OrgBased_In (AP)" is never right; it comes from copying one span twice.
+    """
     parsed = parse(sequencer.pieces(ids), ORDERS[order], sequencer.schema)
-    triplets = (replace(t, head=_trimmed(t.head), tail=_trimmed(t.tail)) for t in parsed.triplets)
-    return replace(parsed, triplets=tuple(dict.fromkeys(triplets)))
+    trimmed = [replace(t, head=_trimmed(t.head), tail=_trimmed(t.tail)) for t in parsed.triplets]
+    kept = dict.fromkeys(t for t in trimmed if normalize_text(t.head.text) != normalize_text(t.tail.text))
+    problems = (SAME_ENDS,) * (len(trimmed) - sum(t in kept for t in trimmed))
+    return Parsed(tuple(kept), (*parsed.problems, *problems))
 
 
 def _trimmed(entity: Entity) -> Entity:

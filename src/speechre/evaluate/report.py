@@ -94,6 +94,10 @@ def report_markdown(evaluation: Evaluation) -> str:
     return "\n".join([*lines, *(table.to_markdown() for table in (*evaluation_tables(evaluation), machine))])
 
 
+REPORT_FILES = ("predictions.jsonl", "report.md", "report.json")
+"""What :func:`write_report` writes."""
+
+
 def prepare_report_folder(folder: Path) -> None:
     """Make the folder, so that one that cannot be written fails before hours of work.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,13 +131,13 @@ def model_folder(name_or_path: str) -> Path:
     Raises :class:`CheckpointError` listing the shipped names.
     """
     shipped = PRETRAINED_DIR / name_or_path
-    if os.sep not in name_or_path and shipped.is_dir():
+    if re.fullmatch(r"\w[\w.-]*", name_or_path) and (shipped / "config.json").is_file():
         return shipped
     path = Path(name_or_path)
-    if path.is_dir():
+    if name_or_path and path.is_dir():  # an empty name is no model, but to Path it is the folder one is in
         return path
     known = ", ".join(sorted(p.name for p in PRETRAINED_DIR.glob("*/") if (p / "config.json").is_file())) or "none"
-    what = "is a file, not a model folder" if path.exists() else "is neither a folder nor a shipped model"
+    what = "is a file, not a model folder" if path.is_file() else "is neither a folder nor a shipped model"
     raise CheckpointError(f'model "{name_or_path}" {what}; shipped models: {known}')
 
 

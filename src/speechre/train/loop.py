@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from speechre.config import Config
 from speechre.errors import ConfigError, TrainingError
 from speechre.model.checkpoint import save_checkpoint
+from speechre.model.device import choose_device
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
@@ -61,6 +62,22 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
     )
 
 
+def _set_up(config: Config, network: SpeechReNetwork) -> tuple[Any, torch.optim.AdamW]:
+    """Accelerator and optimizer, with the network on its device. Raises :class:`UsageError` if the machine cannot."""
+    from accelerate import Accelerator
+
+    train = config.train
+    choose_device(train.device)
+    try:
+        accelerator = Accelerator(mixed_precision=train.precision, cpu=train.device == "cpu")
+    except ValueError as error:
+        raise ConfigError(f"train.precision {train.precision} on train.device {train.device}: {error}") from error
+    if accelerator.num_processes > 1:
+        raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
+    network.to(accelerator.device if train.device in ("auto", "cpu") else train.device)
+    return accelerator, make_optimizer(network, config)
+
+
 def run_training(
     config: Config,
     network: SpeechReNetwork,
@@ -78,15 +95,8 @@ def run_training(
     ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
     ``train.save_every`` steps are repeated.
     """
-    from accelerate import Accelerator
-
-    device = config.train.device
-    accelerator = Accelerator(mixed_precision=config.train.precision, cpu=device == "cpu")
-    if accelerator.num_processes > 1:
-        raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
-    network.to(accelerator.device if device in ("auto", "cpu") else device)
+    accelerator, optimizer = _set_up(config, network)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    optimizer = make_optimizer(network, config)
     progress = Progress(0, {})
     if resume:
         progress = load_state(folder / "checkpoint", network, optimizer, config)

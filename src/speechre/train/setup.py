@@ -11,6 +11,8 @@ import torch
 from speechre.config import Config
 from speechre.data.store import read_manifest
 from speechre.errors import ConfigError, DataError, UsageError
+from speechre.model.checkpoint import load_checkpoint
+from speechre.model.device import choose_device
 from speechre.model.network import SpeechReNetwork, from_whisper, random_whisper
 from speechre.model.sequence import Sequencer, new_tokens
 from speechre.model.tokenizer import Tokenizer
@@ -38,12 +40,32 @@ def load_backbone(source: str, seed: int) -> WhisperWeights:
 
 def build_network(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequencer]:
     """A network at its start, with the new tokens of ``schema``, and the sequencer that fits it."""
+    if config.model.start_from:
+        return _continue_from(config, schema)
     torch.manual_seed(config.train.seed)
     weights = load_backbone(config.model.backbone, config.train.seed)
     tokens = new_tokens(schema)
     tokenizer = Tokenizer.from_whisper(weights.tokenizer_json, list(tokens))
     sequencer = Sequencer(tokenizer, schema, config.model.prompt_style)
     return from_whisper(weights, tokenizer, tokens, len(schema.relation_types)), sequencer
+
+
+def _continue_from(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequencer]:
+    """The network of an earlier run. Raises :class:`ConfigError` where that run read or wrote something else."""
+    checkpoint = load_checkpoint(config.model.start_from)
+    before, now = checkpoint.config.model, config.model
+    for key, old, new in (
+        ("data.schema", checkpoint.schema, schema),
+        ("model.prompt_style", before.prompt_style, now.prompt_style),
+        ("model.transcript", before.transcript, now.transcript),
+    ):
+        if old != new:
+            raise ConfigError(
+                f"model.start_from: {config.model.start_from} was trained with another {key} than this run's; "
+                "make them equal, or start from the backbone"
+            )
+    sequencer = Sequencer(checkpoint.tokenizer, checkpoint.schema, now.prompt_style)
+    return checkpoint.network, sequencer
 
 
 def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
@@ -92,6 +114,7 @@ def start_training(
     """
     if not resume and find_state(folder / "checkpoint") is not None:
         raise UsageError(f"{folder} already holds a run; continue it with --resume, or choose another --output")
+    choose_device(config.train.device)  # before hours of audio are read
     schema = load_schema(config.data.schema)
     train = read_utterances(config.data.train, "train")
     dev = read_utterances(config.data.dev, "dev") if config.data.dev else []
