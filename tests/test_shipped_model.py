@@ -29,7 +29,12 @@ def test_sample_recordings() -> None:
     extractor = Extractor.from_pretrained()
     found = {e.id: e for e in extractor(list(utterances))}
     report = score({u.id: u.triplets for u in utterances}, {key: e.triplets for key, e in found.items()}, "boundary")
-    assert report.triplet.f1 >= SAMPLES_F1
+    # Names are misheard in these voices, so what is guarded is the judgement: which relations are stated, and where
+    # there is none.
+    assert report.relation.f1 >= RELATIONS_F1
+    assert report.triplet.num_hits >= 1
+    assert not found["prices"].triplets
+    assert not found["meeting"].triplets
     assert "World Health Organization" in (found["parker"].transcript or "")
 
 
@@ -44,5 +49,5 @@ def test_a_part_of_conll04_dev() -> None:
 
 
 # A little under what was measured with the shipped weights: other processors round otherwise.
-SAMPLES_F1 = 0.0
-DEV_PART_F1 = 0.0
+RELATIONS_F1 = 0.45
+DEV_PART_F1 = 0.2

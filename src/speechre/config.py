@@ -97,7 +97,7 @@ class DecodeConfig:
     length_penalty: float = 0.0  # beams are ranked by log-probability / length ** length_penalty
     max_new_tokens: int = 160
     max_transcript_tokens: int = 200
-    constrained: bool = True  # the grammar masks what cannot follow
+    constrained: bool = True  # the grammar masks what cannot follow, and the two ends of a triplet differ
     copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
     vote: Literal["paper", "weighted"] = "weighted"

@@ -70,3 +70,10 @@ def test_chunks_become_one_recording() -> None:
     assert merged.transcript == "Ann lives in Bergen. Ann lives in Bergen."
     assert merged.warnings == ("chunk 2 of 2: the transcript did not end; it was cut",)
     assert merge_analyses([first]) is first
+
+
+def test_without_constraints_triplets_stay_as_written() -> None:
+    same = Triplet(Entity("Ann", "Peop"), "Kill", Entity("Ann,", "Peop"))
+    written = decoded({"hrt": [same]})
+    assert analyze(written, tiny_network()[1], WeightedVote(0.5), constrained=False).triplets == (same,)
+    assert analyze(written, tiny_network()[1], WeightedVote(0.5)).triplets == ()

@@ -34,13 +34,16 @@ class Analysis:
     warnings: tuple[str, ...] = ()
 
 
-def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule) -> Analysis:
-    """Parse and vote. Never raises on what a model may write."""
+def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule, constrained: bool = True) -> Analysis:
+    """Parse and vote. Never raises on what a model may write.
+
+    Without ``constrained`` (the paper's way) triplets stay as they were written.
+    """
     hypotheses: dict[str, tuple[Hypothesis, ...]] = {}
     by_order: dict[str, tuple[Triplet, ...]] = {}
     problems: dict[str, tuple[str, ...]] = {}
     for name, generations in decoded.generations.items():
-        parsed = [_parse(generation.ids, name, sequencer) for generation in generations]
+        parsed = [_parse(generation.ids, name, sequencer, constrained) for generation in generations]
         hypotheses[name] = tuple(
             Hypothesis(one.triplets, generation.log_prob) for one, generation in zip(parsed, generations, strict=True)
         )
@@ -60,12 +63,14 @@ def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule) -> Analysis:
     )
 
 
-def _parse(ids: Sequence[int], order: str, sequencer: Sequencer) -> Parsed:
+def _parse(ids: Sequence[int], order: str, sequencer: Sequencer, constrained: bool) -> Parsed:
     """Triplets with trimmed entities, each once, and without those whose head and tail are the same text.
 
     A relation is between two things, so "(AP) OrgBased_In (AP)" is never right; it comes from copying one span twice.
     """
     parsed = parse(sequencer.pieces(ids), ORDERS[order], sequencer.schema)
+    if not constrained:  # as written: the paper's way has no such rules
+        return parsed
     trimmed = [replace(t, head=_trimmed(t.head), tail=_trimmed(t.tail)) for t in parsed.triplets]
     kept = dict.fromkeys(t for t in trimmed if normalize_text(t.head.text) != normalize_text(t.tail.text))
     problems = (SAME_ENDS,) * (len(trimmed) - sum(t in kept for t in trimmed))

@@ -64,7 +64,9 @@ def dev_evaluator(
         mels = [log_mel(_fill(sound, config), network.config.num_mel_bins) for sound in sounds]
         analyses: list[Analysis] = []
         for start in range(0, len(mels), size):
-            analyses += [analyze(one, sequencer, rule) for one in engine.decode(mels[start : start + size])]
+            analyses += [
+                analyze(one, sequencer, rule, decode.constrained) for one in engine.decode(mels[start : start + size])
+            ]
         by_id = dict(zip(gold, analyses, strict=True))
         report = score(gold, {key: one.triplets for key, one in by_id.items()}, "boundary")
         singles = [

@@ -165,7 +165,8 @@ class Extractor:
         analyses: list[Analysis] = []
         for start in range(0, len(mels), self.batch_size):
             decoded = self.engine.decode(mels[start : start + self.batch_size])
-            analyses += [analyze(one, self._sequencer, self._rule) for one in decoded]
+            constrained = self.checkpoint.config.decode.constrained
+            analyses += [analyze(one, self._sequencer, self._rule, constrained) for one in decoded]
         for recording, ours in zip(recordings, chunks, strict=True):
             parts, analyses = analyses[: len(ours)], analyses[len(ours) :]
             yield recording, merge_analyses(parts)
