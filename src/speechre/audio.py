@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from speechre.containers import MAX_CHANNELS, Container, inspect_container
 from speechre.errors import AudioError, UsageError
+from speechre.types import AudioRef
 
 try:
     import soundfile
@@ -89,6 +90,11 @@ def read_audio(
     if samples.size == 0:
         raise AudioError(f"{name}: {stop - first} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")
     return samples
+
+
+def read_audio_ref(audio: AudioRef) -> Samples:
+    """The window of a file that an utterance points at; as :func:`read_audio`."""
+    return read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
 
 
 def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:

@@ -241,3 +241,15 @@ def test_speech_conll04_loads_whole(tmp_path: Path) -> None:
     dev = read_speechre_json(CORPUS / "dev.json", audio_dirs=[CORPUS / "audio" / "joe", CORPUS / "audio" / "mixed"])
     assert len(dev) == 385
     assert all(u.audio is not None and u.audio.duration_s for u in dev)
+
+
+def test_types_are_checked_against_the_dataset_info_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([item()]), encoding="utf-8")
+    info = {"datasets": "own", "entities_type": ["<Loc>", "<Peop>", "<Org>"], "relations_type": ["Live_In", "Work_For"]}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    assert len(read_speechre_json(path)) == 1
+    info["relations_type"] = ["Live_In"]
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    with pytest.raises(DataError, match=r'type "Work_For" is not listed in .*dataset_info\.json'):
+        read_speechre_json(path)

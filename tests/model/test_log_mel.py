@@ -102,3 +102,11 @@ def test_samples_that_are_not_finite_are_an_audio_error(value: float) -> None:
 def test_wrong_tensors_are_value_errors(samples: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="expected floating point"):
         log_mel(samples, 80)
+
+
+def test_without_exact_length_a_clip_is_filled_up_to_the_window() -> None:
+    clip = torch.sin(torch.arange(16_000) / 10)
+    filled = torch.nn.functional.pad(clip, (0, 29 * 16_000))
+    assert log_mel(clip, 80, exact_length=False).shape == (80, 3000)
+    assert torch.equal(log_mel(clip, 80, exact_length=False), log_mel(filled, 80))
+    assert log_mel(clip, 80).shape == (80, 100)

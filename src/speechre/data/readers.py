@@ -48,6 +48,8 @@ def read_speechre_json(
     and, optionally, ``<folder>_voice``: the words as they were spoken go to ``extra["spoken_text"]``, the
     voice to ``speaker``.
 
+    A ``dataset_info.json`` beside the file is read too: types that it does not list are faults.
+
     Raises :class:`DataError` with the number of faults and the first of them, :class:`AudioError` on a broken
     recording.
     """
@@ -55,6 +57,8 @@ def read_speechre_json(
     items = _read_json(path)
     if not isinstance(items, list) or not items:
         raise DataError(f'{path}: expected a list of objects with "sentence", "audio_id" and "data_annotation"')
+    info = path.with_name("dataset_info.json")
+    schema = read_dataset_info(info) if info.is_file() else None
     spoken = {} if spoken_tsv is None else _read_spoken(Path(spoken_tsv))
     folders = [_Folder.scan(Path(folder)) for folder in audio_dirs]
     names = [folder.name for folder in folders]
@@ -69,7 +73,7 @@ def read_speechre_json(
         except ValueError as error:
             faults.append(Fault("malformed", f"item {index}: {error}"))
             continue
-        found = record_faults(to_dict(utterance))
+        found = [*record_faults(to_dict(utterance)), *_unknown_types(utterance, schema, info)]
         if utterance.id in seen:
             found.append(Fault("duplicate-id", "its audio_id stands twice"))
         seen.add(utterance.id)
@@ -83,6 +87,18 @@ def read_speechre_json(
         more = f" ({len(faults)} such faults in all)" if len(faults) > 1 else ""
         raise DataError(f"{path}: {faults[0].message}{more}; correct the file{_advice(faults)}")
     return utterances
+
+
+def _unknown_types(utterance: Utterance, schema: Schema | None, info: Path) -> list[Fault]:
+    """Types that the ``dataset_info.json`` beside the file does not list; none to be found without one."""
+    if schema is None:
+        return []
+    entity_types = {entity.type for entity in utterance.entities} - set(schema.entity_types)
+    relation_types = {relation.type for relation in utterance.relations} - set(schema.relation_types)
+    return [
+        Fault("unknown-type", f'type "{name}" is not listed in {info}')
+        for name in sorted(entity_types | relation_types)
+    ]
 
 
 def read_dataset_info(path: PathLike) -> Schema:

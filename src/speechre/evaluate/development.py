@@ -7,26 +7,17 @@ from dataclasses import replace
 
 import torch
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio import read_audio_ref
 from speechre.config import Config
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze
 from speechre.errors import DataError
 from speechre.metrics import score
-from speechre.model.log_mel import log_mel
+from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.types import Utterance
 from speechre.vote import vote_rule
-
-_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
-
-
-def _fill(sound: torch.Tensor, config: Config) -> torch.Tensor:
-    """Zeros up to 30 s for models that were trained so."""
-    if config.model.exact_length:
-        return sound
-    return torch.nn.functional.pad(sound, (0, _WINDOW_SAMPLES - len(sound)))
 
 
 def every_nth(utterances: Sequence[Utterance], count: int) -> list[Utterance]:
@@ -49,9 +40,8 @@ def dev_evaluator(
     for utterance in every_nth(utterances, config.train.eval_utterances):
         if utterance.audio is None:
             raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
-        audio = utterance.audio
-        samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
-        if len(samples) <= _WINDOW_SAMPLES:
+        samples = read_audio_ref(utterance.audio)
+        if len(samples) <= WINDOW_SAMPLES:
             chosen.append(utterance)
             sounds.append(torch.from_numpy(samples))
     decode = replace(config.decode, beams=1)
@@ -61,7 +51,8 @@ def dev_evaluator(
     def evaluate(network: SpeechReNetwork) -> dict[str, float]:
         engine = DecodingEngine(network, sequencer, config.model, decode)
         size = config.train.batch_size
-        mels = [log_mel(_fill(sound, config), network.config.num_mel_bins) for sound in sounds]
+        num_mel_bins = network.config.num_mel_bins
+        mels = [log_mel(sound, num_mel_bins, config.model.exact_length) for sound in sounds]
         analyses: list[Analysis] = []
         for start in range(0, len(mels), size):
             analyses += [

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechre.audio import SAMPLE_RATE_HZ
+from speechre.model.log_mel import WINDOW_SAMPLES
 
-WINDOW_S = 30.0
+WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE_HZ
 _SEARCH_S = 10.0  # how far before the window's end a quiet place is looked for
 _FRAME_SAMPLES = SAMPLE_RATE_HZ // 10
 

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ, from_array, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, from_array, read_audio, read_audio_ref
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, merge_analyses
 from speechre.errors import AudioError, SpeechreError, UsageError
-from speechre.extract.chunks import WINDOW_S, split_at_pauses
+from speechre.extract.chunks import split_at_pauses
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
 from speechre.types import Extraction, Utterance
@@ -172,9 +172,9 @@ class Extractor:
             yield recording, merge_analyses(parts)
 
     def _mel(self, samples: Samples) -> torch.Tensor:
-        if not self.checkpoint.config.model.exact_length:
-            samples = np.pad(samples, (0, int(WINDOW_S * SAMPLE_RATE_HZ) - len(samples)))
-        return log_mel(torch.from_numpy(samples), self.checkpoint.network.config.num_mel_bins)
+        checkpoint = self.checkpoint
+        num_mel_bins = checkpoint.network.config.num_mel_bins
+        return log_mel(torch.from_numpy(samples), num_mel_bins, checkpoint.config.model.exact_length)
 
 
 def _name(source: Source, number: int) -> str:
@@ -189,9 +189,7 @@ def read_recording(source: Source, number: int = 0) -> Recording:
     if isinstance(source, Utterance):
         if source.audio is None:
             raise AudioError(f'utterance "{source.id}" has no audio')
-        audio = source.audio
-        samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
-        return Recording(source.id, audio.path, samples)
+        return Recording(source.id, source.audio.path, read_audio_ref(source.audio))
     if isinstance(source, tuple):
         return Recording(name, "array", from_array(*source))
     if isinstance(source, bytes):

@@ -16,11 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from speechre.audio import SAMPLE_RATE_HZ
 from speechre.errors import AudioError
 
-SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+"""The longest clip that the encoder takes: 30 s."""
 HOP_SAMPLES = 160
-_WINDOW_SAMPLES = 400
+_STFT_SAMPLES = 400
 # The encoder's second convolution has stride 2: an odd number of frames would leave half an encoder frame.
 _STEP_SAMPLES = 2 * HOP_SAMPLES
 # Whisper cuts everything that lies more than 8 decades (80 dB) below the loudest value of the clip.
@@ -33,14 +35,15 @@ def num_frames(num_samples: int) -> int:
     return 2 * -(-num_samples // _STEP_SAMPLES)
 
 
-def log_mel(samples: Tensor, num_mel_bins: int) -> Tensor:
+def log_mel(samples: Tensor, num_mel_bins: int, exact_length: bool = True) -> Tensor:
     """Whisper's log-mel features of one clip.
 
     ``samples`` is (N,) floating point at 16 kHz, on any device; the result is (M, T) float32 there, T =
     :func:`num_frames` of N. The clip is padded with zeros to a whole number of 20 ms steps, so no sample is
     lost and a clip of any length works. The clamp at 80 dB below the maximum is over the whole clip: features
-    depend on what is in the clip, not on other clips of a batch. Raises :class:`AudioError` if there are no
-    samples or some are not finite.
+    depend on what is in the clip, not on other clips of a batch. Without ``exact_length`` a clip shorter than
+    30 s is first filled up with silence to :data:`WINDOW_SAMPLES`, as Whisper was trained. Raises
+    :class:`AudioError` if there are no samples or some are not finite.
     """
     if samples.ndim != 1 or not samples.is_floating_point():
         raise ValueError(f"samples are {samples.dtype} {list(samples.shape)}; expected floating point (N,)")
@@ -48,11 +51,14 @@ def log_mel(samples: Tensor, num_mel_bins: int) -> Tensor:
         raise AudioError("the clip holds no samples; expected at least one")
     if not bool(torch.isfinite(samples).all()):
         raise AudioError("the clip holds samples that are not finite (NaN or infinity); decode the audio again")
-    padded = torch.nn.functional.pad(samples.to(torch.float32), (0, -samples.numel() % _STEP_SAMPLES))
-    window = torch.hann_window(_WINDOW_SAMPLES, device=samples.device)
+    missing = -samples.numel() % _STEP_SAMPLES
+    if not exact_length:
+        missing = max(missing, WINDOW_SAMPLES - samples.numel())
+    padded = torch.nn.functional.pad(samples.to(torch.float32), (0, missing))
+    window = torch.hann_window(_STFT_SAMPLES, device=samples.device)
     spectrum_FT = torch.stft(
         padded,
-        _WINDOW_SAMPLES,
+        _STFT_SAMPLES,
         HOP_SAMPLES,
         window=window,
         center=True,
@@ -77,7 +83,7 @@ def mel_filters(num_mel_bins: int) -> npt.NDArray[np.float32]:
     if num_mel_bins <= 0:
         raise ValueError(f"num_mel_bins is {num_mel_bins}; expected a positive number (Whisper: 80 or 128)")
     nyquist_hz = SAMPLE_RATE_HZ / 2
-    bins_hz = np.linspace(0.0, nyquist_hz, _WINDOW_SAMPLES // 2 + 1)
+    bins_hz = np.linspace(0.0, nyquist_hz, _STFT_SAMPLES // 2 + 1)
     corners_hz = _mel_to_hz(np.linspace(0.0, float(_hz_to_mel(nyquist_hz)), num_mel_bins + 2))
     left_hz, centre_hz, right_hz = corners_hz[:-2, None], corners_hz[1:-1, None], corners_hz[2:, None]
     rising = (bins_hz - left_hz) / (centre_hz - left_hz)

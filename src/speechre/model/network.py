@@ -16,7 +16,6 @@ from speechre.model.sequence import RELATIONS
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig, WhisperWeights
 
-MEL_FRAMES_PER_S = 100
 MAX_MEL_FRAMES = 3000
 """Whisper's window: 30 s."""
 

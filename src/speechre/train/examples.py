@@ -16,18 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
 from speechre.config import AugmentConfig, Config
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError, SchemaError
 from speechre.linearize import canonical
-from speechre.model.log_mel import log_mel
+from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.sequence import Branch, Sequencer
 from speechre.model.weights import WhisperConfig
 from speechre.orders import Order, select_orders
 from speechre.types import Entity, Triplet, Utterance
 
-WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 MAX_TOKENS = WhisperConfig.max_target_positions
 """The decoder's positions, the same in every Whisper."""
 
@@ -56,12 +55,11 @@ def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) 
     """
     if utterance.audio is None:
         raise DataError(f'utterance "{utterance.id}" has no audio; training needs one for each utterance')
-    audio = utterance.audio
-    samples = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+    samples = read_audio_ref(utterance.audio)
     duration_s = len(samples) / SAMPLE_RATE_HZ
     if duration_s > config.data.max_duration_s:
         raise DataError(
-            f'utterance "{utterance.id}": {audio.path} lasts {duration_s:.1f} s, the limit is '
+            f'utterance "{utterance.id}": {utterance.audio.path} lasts {duration_s:.1f} s, the limit is '
             f"{config.data.max_duration_s:g} s; leave it out or cut it"
         )
     _check_types(utterance, sequencer)
@@ -180,10 +178,8 @@ def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Conf
     if config.train.entity_target:
         branches.append(sequencer.entity_branch(example.entities))
     samples = augment(example.samples.astype(np.float32) / 32767.0, config.augment, rng)
-    if not config.model.exact_length:
-        samples = np.pad(samples, (0, WINDOW_SAMPLES - len(samples)))
-    mel = mask_mel(log_mel(torch.from_numpy(samples), num_mel_bins), config.augment, rng)
-    return Sample(example, mel, tuple(branches), rng)
+    mel = log_mel(torch.from_numpy(samples), num_mel_bins, config.model.exact_length)
+    return Sample(example, mask_mel(mel, config.augment, rng), tuple(branches), rng)
 
 
 def epoch_batches(examples: Sequence[Example], epoch: int, config: Config) -> list[list[Example]]:
