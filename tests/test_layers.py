@@ -19,11 +19,11 @@ SRC = Path(speechre.__file__).parent
 # A room is a module or a package right under speechre/.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "schema", "schemas", "errors"}),
-    frozenset({"orders", "linearize", "grammar", "parse", "vote", "metrics", "config"}),
+    frozenset({"orders", "linearize", "grammar", "parse", "vote", "metrics", "significance", "reliability", "config"}),
     frozenset({"audio", "containers", "data"}),
     frozenset({"model"}),
     frozenset({"decode"}),
-    frozenset({"train", "evaluate", "extract"}),
+    frozenset({"train", "evaluate", "extract", "pipeline"}),
     frozenset({"serve", "bulk"}),
     frozenset({"cli", "__main__"}),
 )

@@ -22,7 +22,9 @@ from speechre.metrics import (
     normalize_text_as_released,
     per_relation,
     per_utterance,
+    per_utterance_relation,
     score,
+    triplet_key,
 )
 from speechre.types import Entity, Triplet
 
@@ -198,7 +200,7 @@ def test_both_faults_are_told_at_once() -> None:
         per_utterance({"a": []}, {"b": []}, "paper")
 
 
-@pytest.mark.parametrize("function", [score, per_utterance, per_relation])
+@pytest.mark.parametrize("function", [score, per_utterance, per_relation, per_utterance_relation])
 def test_an_unknown_protocol_is_a_usage_error(function: object) -> None:
     with pytest.raises(UsageError, match='unknown scoring protocol "loose"; expected one of strict, boundary, paper'):
         function({}, {}, "loose")  # type: ignore[operator]
@@ -309,6 +311,28 @@ def test_the_parts_sum_to_the_whole(pairs: list[tuple[list[Triplet], list[Triple
     assert (summed.num_predicted, summed.num_gold) == (report.triplet.num_predicted, report.triplet.num_gold)
     if protocol != "paper":  # which takes LIVE_IN for Live_In
         assert summed.num_hits == report.triplet.num_hits
+
+
+@given(sides, protocols)
+def test_relations_of_an_utterance_sum_to_those_of_all(
+    pairs: list[tuple[list[Triplet], list[Triplet]]], protocol: str
+) -> None:
+    gold, predicted = split_sides(pairs)
+    parts = per_utterance_relation(gold, predicted, protocol)
+    assert list(parts) == list(gold)
+    for utterance_id, counts in parts.items():
+        assert list(counts) == sorted({t.relation for t in (*gold[utterance_id], *predicted[utterance_id])})
+    summed = {
+        name: sum((counts.get(name, Counts()) for counts in parts.values()), Counts())
+        for name in per_relation(gold, predicted, protocol)
+    }
+    assert summed == per_relation(gold, predicted, protocol)
+
+
+@given(triplets, triplets, protocols)
+def test_a_hit_is_an_equal_key(one: Triplet, other: Triplet, protocol: str) -> None:
+    is_hit = score({"u": [one]}, {"u": [other]}, protocol).triplet.num_hits == 1
+    assert is_hit == (triplet_key(one, protocol) == triplet_key(other, protocol))
 
 
 def test_the_docstrings_and_the_scoring_page_are_true() -> None:

@@ -173,16 +173,35 @@ def per_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> 
 
     Raises as :func:`score` does.
     """
-    check_protocol(protocol)
+    total: dict[str, Counts] = {}
+    for counts in per_utterance_relation(gold, predicted, protocol).values():
+        for name, ours in counts.items():
+            total[name] = total.get(name, Counts()) + ours
+    return {name: total[name] for name in sorted(total)}
+
+
+def per_utterance_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> dict[str, dict[str, Counts]]:
+    """The triplet counts of every utterance, in the sequence of ``gold``, for each of its relation types.
+
+    An utterance's types are those in its gold or its prediction, sorted. Raises as :func:`score` does.
+    """
+    count = _RULES[check_protocol(protocol)]
     check_same_ids(gold, predicted)
-    names = sorted({t.relation for side in (gold, predicted) for triplets in side.values() for t in triplets})
-    return {
-        name: sum(
-            (c.triplet for c in per_utterance(_only(gold, name), _only(predicted, name), protocol).values()),
-            Counts(),
-        )
-        for name in names
-    }
+    out: dict[str, dict[str, Counts]] = {}
+    for utterance_id, triplets in gold.items():
+        answers = predicted[utterance_id]
+        names = sorted({t.relation for t in (*triplets, *answers)})
+        out[utterance_id] = {name: count(_only(triplets, name), _only(answers, name)).triplet for name in names}
+    return out
+
+
+def triplet_key(triplet: Triplet, protocol: str) -> Hashable:
+    """What a protocol compares: two triplets are the same to it when their keys are equal.
+
+    Raises :class:`UsageError` on an unknown protocol.
+    """
+    name = check_protocol(protocol)
+    return _as_released(triplet) if name == "paper" else _key(triplet, typed=name == "strict")
 
 
 def check_same_ids(gold: TripletsById, predicted: TripletsById) -> None:
@@ -207,8 +226,8 @@ def _some(ids: Sequence[str]) -> str:
     return f"{shown} and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else shown
 
 
-def _only(side: TripletsById, relation: str) -> dict[str, list[Triplet]]:
-    return {i: [t for t in triplets if t.relation == relation] for i, triplets in side.items()}
+def _only(triplets: Sequence[Triplet], relation: str) -> list[Triplet]:
+    return [t for t in triplets if t.relation == relation]
 
 
 _Key = TypeVar("_Key", bound=Hashable)

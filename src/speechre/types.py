@@ -43,6 +43,20 @@ class Triplet:
     votes: int | None = field(default=None, compare=False)
     orders: tuple[str, ...] = field(default=(), compare=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, as it stands in an extraction."""
+        out: dict[str, Any] = {
+            "head": _entity_to_dict(self.head),
+            "relation": self.relation,
+            "tail": _entity_to_dict(self.tail),
+        }
+        if self.confidence is not None:
+            out["confidence"] = round(self.confidence, 4)
+        if self.votes is not None:
+            out["votes"] = self.votes
+            out["orders"] = list(self.orders)
+        return out
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
@@ -106,7 +120,7 @@ class Extraction:
             "duration_s": round(self.duration_s, 3),
             "model": self.model,
             "transcript": self.transcript,
-            "triplets": [_triplet_to_dict(t) for t in self.triplets],
+            "triplets": [t.to_dict() for t in self.triplets],
             "relation_probabilities": {k: round(v, 4) for k, v in self.relation_probabilities.items()},
             "warnings": list(self.warnings),
         }
@@ -118,18 +132,4 @@ def _entity_to_dict(entity: Entity) -> dict[str, Any]:
         out["start_s"] = round(entity.start_s, 3)
     if entity.end_s is not None:
         out["end_s"] = round(entity.end_s, 3)
-    return out
-
-
-def _triplet_to_dict(triplet: Triplet) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        "head": _entity_to_dict(triplet.head),
-        "relation": triplet.relation,
-        "tail": _entity_to_dict(triplet.tail),
-    }
-    if triplet.confidence is not None:
-        out["confidence"] = round(triplet.confidence, 4)
-    if triplet.votes is not None:
-        out["votes"] = triplet.votes
-        out["orders"] = list(triplet.orders)
     return out

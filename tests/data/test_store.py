@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechre.data.predictions import read_predictions
+from speechre.data.predictions import Prediction, read_predictions, read_predictions_for_report
 from speechre.data.store import from_dict, iter_manifest, read_manifest, to_dict, write_manifest
 from speechre.errors import DataError, UsageError
 from speechre.types import AudioRef, Entity, Extraction, Relation, Triplet, Utterance
@@ -272,6 +272,27 @@ def test_predictions_are_what_an_extraction_writes(tmp_path: Path) -> None:
     back = read["x"][0]
     assert (back.confidence, back.votes, back.orders, back.head.start_s) == (0.75, 2, ("hrt", "rht"), 0.5)
     assert read_predictions(save(tmp_path / "none.jsonl")) == {}
+
+
+def test_a_report_reads_what_else_a_prediction_says(tmp_path: Path) -> None:
+    rows = [
+        Extraction("x", "a.wav", 1.25, "m@1", (), "said so").to_dict(),
+        {"id": "y", "triplets": [], "extra": [1]},
+    ]
+    read = read_predictions_for_report(save(tmp_path / "p.jsonl", *rows))
+    assert read == {"x": Prediction((), "said so", 1.25, "m@1"), "y": Prediction(())}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("transcript", ["a"]), ("model", 3), ("duration_s", "1"), ("duration_s", -1)]
+)
+def test_a_report_wants_the_right_kinds_and_scoring_alone_does_not_look(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "p.jsonl", {"id": "x", "triplets": [], key: value})
+    with pytest.raises(DataError, match=rf':1 \(utterance "x"\): {key} .*; expected'):
+        read_predictions_for_report(path)
+    assert read_predictions(path) == {"x": []}
 
 
 @pytest.mark.parametrize(

@@ -1,36 +1,12 @@
-"""The report's three files say the same, and the tables are well-formed."""
+"""The tables are well-formed, and the two kinds of reports hold what was printed."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import pytest
+from test_evaluate_details import details
 from test_evaluate_run import ANALYSES, CONFIG, UTTERANCES, evaluation
 
-from speechre.data.predictions import read_predictions
-from speechre.errors import UsageError
-from speechre.evaluate.report import Table, evaluation_tables, prepare_report_folder, report_markdown, write_report
-from speechre.types import Extraction
-
-EXTRACTIONS = [Extraction(key, f"{key}.wav", 1.0, "m", a.triplets) for key, a in ANALYSES.items()]
-
-
-def test_the_files_hold_the_evaluation(tmp_path: Path) -> None:
-    result = evaluation()
-    folder = tmp_path / "new" / "report"
-    write_report(folder, result, EXTRACTIONS)
-    assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "predictions.jsonl"}
-    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == json.loads(json.dumps(result.to_dict()))
-    read = read_predictions(folder / "predictions.jsonl")
-    assert {key: tuple(triplets) for key, triplets in read.items()} == {key: a.triplets for key, a in ANALYSES.items()}
-    assert (folder / "report.md").read_text(encoding="utf-8") == report_markdown(result)
-
-
-def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:
-    for protocol in ("strict", "paper"):
-        write_report(tmp_path, evaluation(protocol), EXTRACTIONS)
-    assert json.loads((tmp_path / "report.json").read_text())["protocol"] == "paper"
+from speechre.evaluate.report import Table, evaluation_report, evaluation_tables, report_markdown, score_report
+from speechre.metrics import per_relation, score
 
 
 def test_every_row_of_every_table_has_a_cell_for_every_column() -> None:
@@ -53,8 +29,37 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
     )
 
 
-def test_a_folder_that_cannot_be_made_is_a_usage_fault(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UsageError, match="cannot be written"):
-            prepare_report_folder(folder)
+def test_a_report_begins_with_what_is_printed_and_adds_to_it() -> None:
+    result = evaluation()
+    report = evaluation_report(result, details())
+    data, printed = report.to_dict(), result.to_dict()
+    assert list(data)[: len(printed)] == list(printed)
+    assert {key: data[key] for key in printed} == printed
+    assert list(data)[len(printed) :] == [
+        "report_version",
+        "intervals",
+        "curve",
+        "reliability",
+        "breakdown",
+        "relation_free",
+        "errors",
+        "utterances",
+    ]
+    assert report.markdown == report_markdown(result)
+    assert (report.title, report.threshold, report.min_votes) == ("by-hand@123456", 0.5, None)
+
+
+def test_a_report_from_a_file_has_no_orders_and_no_config() -> None:
+    gold = {utterance.id: utterance.triplets for utterance in UTTERANCES}
+    answers = {key: a.triplets for key, a in ANALYSES.items()}
+    scores = score(gold, answers, "boundary")
+    report = score_report(scores, per_relation(gold, answers, "boundary"), details(with_orders=False), "theirs|1")
+    data = report.to_dict()
+    assert list(data)[:5] == list(scores.to_dict())
+    assert data["per_relation"]["Work_For"]["num_hits"] == 1
+    assert data["transcript"]["num_words"] == 8
+    assert "config" not in data
+    assert "orders" not in data
+    assert data["intervals"]["orders"] == {}
+    assert report.markdown.startswith("# theirs|1\n")
+    assert "| Work_For | 100.00 |" in report.markdown

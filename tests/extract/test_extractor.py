@@ -121,6 +121,27 @@ def test_long_recordings_are_chunked(extractor: Extractor) -> None:
     assert extraction.transcript is not None
 
 
+@pytest.mark.parametrize("decode", [{"threshold": 0.3}, {"vote": "paper", "min_votes": 3}])
+def test_candidates_are_what_the_vote_weighed_and_answers_stay_the_same(
+    decode: dict[str, object], tiny_model_dir: Path
+) -> None:
+    """In short recordings and in one of two chunks; without a threshold the extractor answers with all of them."""
+    recordings = [(sound(seed, 0.5 + seed), RATE) for seed in range(4)] + [(sound(3, 41.0), RATE)]
+    strict, loose = (
+        Extractor.from_pretrained(tiny_model_dir, beams=2, **options)
+        for options in (decode, {**decode, "threshold": 0.0, "min_votes": 1})
+    )
+    num_dropped = 0
+    pairs = zip(strict.analyze_with_candidates(recordings), strict(recordings), loose(recordings), strict=True)
+    for (recording, analysis, candidates), answer, everything in pairs:
+        assert strict.extraction(recording, analysis).to_dict() == answer.to_dict()
+        evidence = [[(t, t.confidence, t.votes, t.orders) for t in ts] for ts in (candidates, everything.triplets)]
+        assert evidence[0] == evidence[1]
+        assert {(t, t.confidence) for t in answer.triplets} <= {(t, t.confidence) for t in candidates}
+        num_dropped += len(candidates) - len(answer.triplets)
+    assert num_dropped > 0, "nothing was dropped: this proves nothing"
+
+
 def test_failures_are_named_or_raised(extractor: Extractor, wav: Path, tmp_path: Path) -> None:
     bad = tmp_path / "empty.wav"
     bad.touch()

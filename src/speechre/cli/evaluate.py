@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechre.cli.options import Commands, add_decoding, add_protocol
-from speechre.cli.output import Output, check_replaces_no_input, message, open_output, print_tables, with_progress
+from speechre.cli.options import Commands, add_decoding, add_protocol, add_report
+from speechre.cli.output import Output, check_replaces_no_input, open_output, print_tables, with_progress
+from speechre.cli.report import open_report
 from speechre.errors import DataError
-from speechre.evaluate.report import REPORT_FILES, evaluation_tables, prepare_report_folder, write_report
+from speechre.evaluate.details import Answer, describe
+from speechre.evaluate.report import evaluation_report, evaluation_tables
 from speechre.evaluate.run import evaluate
 from speechre.types import Extraction, Utterance
 
@@ -32,9 +34,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="annotated utterances (.jsonl)")
     parser.add_argument("--model", required=True, metavar="DIR|NAME", help="a model folder or a shipped model's name")
     add_protocol(parser)
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="write report.json, report.md and predictions.jsonl here"
-    )
+    add_report(parser, "report.html, report.json, report.md and predictions.jsonl")
     parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help="write one extraction a line here")
     parser.add_argument("--json", action="store_true", help="one JSON object, fractions from 0 to 1")
     add_decoding(parser)
@@ -48,13 +48,10 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(args.manifest)
     inputs = [args.manifest, *(utterance.audio.path for utterance in utterances if utterance.audio is not None)]
     check_replaces_no_input(args.predictions, inputs)
-    if args.report is not None:
-        for name in REPORT_FILES:
-            check_replaces_no_input(args.report / name, inputs)
     check_recordings(args.manifest, utterances)
-    if args.report is not None:
-        prepare_report_folder(args.report)
+    write = open_report(args, inputs)
     extractions: list[Extraction] = []
+    answers: dict[str, Answer] = {}
     with ExitStack() as stack:
         predictions = None
         if args.predictions is not None:
@@ -63,12 +60,13 @@ def run(args: argparse.Namespace) -> int:
         from speechre.cli.model import load_extractor
 
         extractor = load_extractor(args)
-        analyses = _analyses(extractor, utterances, extractions, predictions)
+        analyses = _analyses(extractor, utterances, extractions, answers, predictions)
         checkpoint = extractor.checkpoint
-        evaluation = evaluate(utterances, analyses, args.protocol, model=checkpoint.model_id, config=checkpoint.config)
-    if args.report is not None:
-        write_report(args.report, evaluation, extractions)
-        message(f"wrote {args.report}")
+        config = checkpoint.config
+        evaluation = evaluate(utterances, analyses, args.protocol, model=checkpoint.model_id, config=config)
+    if write is not None:
+        details = describe(utterances, answers, args.protocol, is_plain=config.data.text_style == "plain")
+        write(evaluation_report(evaluation, details), extractions)
     with open_output(None) as out:
         if args.json:
             out.write_json(evaluation.to_dict())
@@ -81,13 +79,17 @@ def _analyses(
     extractor: Extractor,
     utterances: Sequence[Utterance],
     extractions: list[Extraction],
+    answers: dict[str, Answer],
     predictions: Output | None,
 ) -> Iterator[tuple[str, Analysis]]:
-    """Each utterance's id and analysis; on the way its extraction is kept, and written where asked."""
+    """Each utterance's id and analysis; on the way its extraction and answer are kept, and written where asked."""
     sources = with_progress(utterances, len(utterances), "utterances")
-    for recording, analysis in extractor.analyze_many(sources):
+    for recording, analysis, candidates in extractor.analyze_with_candidates(sources):
         extraction = extractor.extraction(recording, analysis)
         extractions.append(extraction)
+        answers[recording.id] = Answer(
+            analysis.triplets, candidates, analysis.by_order, analysis.transcript, recording.duration_s
+        )
         if predictions is not None:
             predictions.write_json(extraction.to_dict())
         yield recording.id, analysis

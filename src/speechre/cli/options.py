@@ -34,6 +34,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f'got "{text}", expected a whole number from 0 on')
+    return int(text)
+
+
 def probability(text: str) -> float:
     """A number from 0 to 1."""
     try:
@@ -87,6 +94,17 @@ def add_decoding(parser: Parser) -> None:
         default="auto",
         metavar="NAME",
         help="auto (the default: a GPU where there is one), cpu, cuda, cuda:1, mps",
+    )
+
+
+def add_report(parser: Parser, files: str) -> None:
+    """A folder with everything about the scores."""
+    parser.add_argument("--report", type=Path, metavar="DIR", help=f"write {files} here")
+    parser.add_argument(
+        "--report-audio",
+        type=whole_number,
+        metavar="N",
+        help="players in report.html, for as many utterances with a mistake (default: 60; 0: none)",
     )
 
 

@@ -4,7 +4,8 @@ it write them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,16 @@ from speechre.data.record import Fault, is_number, record_id
 from speechre.data.store import PathLike, parse_json, scan_lines
 from speechre.errors import DataError
 from speechre.types import Entity, Triplet
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One line: the triplets, and what a report shows beside them; ``None`` is what the line does not say."""
+
+    triplets: tuple[Triplet, ...]
+    transcript: str | None = None
+    duration_s: float | None = None
+    model: str | None = None
 
 
 def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
@@ -25,8 +36,30 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
     Raises :class:`DataError`, naming file, line and id, on a malformed line, a duplicate id, and on the error
     row of a failed utterance, which would otherwise count as "found nothing".
     """
+    return {utterance_id: triplets for _, utterance_id, _, triplets in _lines(Path(path))}
+
+
+def read_predictions_for_report(path: PathLike) -> dict[str, Prediction]:
+    """As :func:`read_predictions`, with ``transcript``, ``duration_s`` and ``model`` where a line has them.
+
+    Raises :class:`DataError` as :func:`read_predictions` does, and where one of the three is of another kind.
+    """
     path = Path(path)
-    out: dict[str, list[Triplet]] = {}
+    out: dict[str, Prediction] = {}
+    for line, utterance_id, record, triplets in _lines(path):
+        try:
+            transcript, model = _text(record, "transcript"), _text(record, "model")
+            duration_s = _number(record, "duration_s")
+            if duration_s is not None and duration_s < 0:
+                raise ValueError(f"duration_s {duration_s!r}; expected seconds from 0 on")
+        except ValueError as error:
+            _fail(path, line, utterance_id, str(error))
+        out[utterance_id] = Prediction(tuple(triplets), transcript, duration_s, model)
+    return out
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str, Mapping[str, Any], list[Triplet]]]:
+    """Number, id, object and triplets of every line. Raises :class:`DataError` as :func:`read_predictions` does."""
     first_line: dict[str, int] = {}
     for line, content in scan_lines(path):
         if isinstance(content, Fault):
@@ -38,7 +71,7 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
         utterance_id = record_id(record)
         if utterance_id is None:
             _fail(path, line, None, 'no "id"; expected an object with "id" and "triplets", one a line')
-        if utterance_id in out:
+        if utterance_id in first_line:
             _fail(
                 path,
                 line,
@@ -56,11 +89,11 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
         if not isinstance(triplets, list):
             _fail(path, line, utterance_id, 'no "triplets"; expected a list, empty where nothing was found')
         try:
-            out[utterance_id] = [_triplet(triplet) for triplet in triplets]
+            found = [_triplet(triplet) for triplet in triplets]
         except ValueError as error:
             _fail(path, line, utterance_id, str(error))
         first_line[utterance_id] = line
-    return out
+        yield line, utterance_id, record, found
 
 
 def _fail(path: Path, line: int, utterance_id: str | None, message: str) -> NoReturn:
@@ -107,3 +140,10 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
     if not is_number(value):
         raise ValueError(f"{key} {value!r}; expected a number")
     return float(value)
+
+
+def _text(record: Mapping[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key} {value!r}; expected a text")
+    return value

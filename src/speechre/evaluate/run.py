@@ -51,14 +51,21 @@ class ProblemCounts:
 class WordErrors:
     """Word errors of the transcripts, over the words of the utterances that have a text."""
 
-    num_errors: int
-    num_words: int
-    num_utterances: int
+    num_errors: int = 0
+    num_words: int = 0
+    num_utterances: int = 0
 
     @property
     def wer(self) -> float:
         """Substitutions, insertions and deletions per word of the text; it can exceed 1, and 0/0 is 0.0."""
         return self.num_errors / self.num_words if self.num_words else 0.0
+
+    def __add__(self, other: WordErrors) -> WordErrors:
+        return WordErrors(
+            self.num_errors + other.num_errors,
+            self.num_words + other.num_words,
+            self.num_utterances + other.num_utterances,
+        )
 
     def to_dict(self) -> dict[str, float | int]:
         """The rate first, then what it was made of."""
@@ -147,7 +154,10 @@ def evaluate(
         },
         per_relation=per_relation(gold, answers, protocol),
         relation_head=_relation_head_counts(utterances, found, config.decode.relation_threshold),
-        transcript=_word_errors(utterances, found, config.data.text_style == "plain"),
+        transcript=sum_word_errors(
+            word_errors(utterance, found[utterance.id].transcript, config.data.text_style == "plain")
+            for utterance in utterances
+        ),
         model=model,
         config=config,
         machine=describe_machine(),
@@ -185,18 +195,22 @@ def _relation_head_counts(utterances: Sequence[Utterance], found: Mapping[str, A
     return total
 
 
-def _word_errors(utterances: Sequence[Utterance], found: Mapping[str, Analysis], is_plain: bool) -> WordErrors | None:
-    num_errors = num_words = num_utterances = 0
-    for utterance in utterances:
-        transcript = found[utterance.id].transcript
-        if transcript is None or not utterance.text.strip():
-            continue
-        text = plain_utterance(utterance).text if is_plain else utterance.text
-        words = normalize_text(text).split()
-        num_errors += edit_distance(words, normalize_text(transcript).split())
-        num_words += len(words)
-        num_utterances += 1
-    return WordErrors(num_errors, num_words, num_utterances) if num_utterances else None
+def sum_word_errors(parts: Iterable[WordErrors | None]) -> WordErrors | None:
+    """All of them together; ``None`` where no utterance has both a text and a transcript."""
+    known = [part for part in parts if part is not None]
+    return sum(known, WordErrors()) if known else None
+
+
+def word_errors(utterance: Utterance, transcript: str | None, is_plain: bool) -> WordErrors | None:
+    """The word errors of one transcript, after normalization; ``None`` without a text or a transcript.
+
+    ``is_plain``: compare with the plain form of the text, which models trained with ``data.text_style`` "plain" write.
+    """
+    if transcript is None or not utterance.text.strip():
+        return None
+    text = plain_utterance(utterance).text if is_plain else utterance.text
+    words = normalize_text(text).split()
+    return WordErrors(edit_distance(words, normalize_text(transcript).split()), len(words), 1)
 
 
 def edit_distance(reference: Sequence[str], written: Sequence[str]) -> int:

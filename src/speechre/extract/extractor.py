@@ -28,8 +28,8 @@ from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.chunks import split_at_pauses
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
-from speechre.types import Extraction, Utterance
-from speechre.vote import vote_rule
+from speechre.types import Extraction, Triplet, Utterance
+from speechre.vote import PaperVote, VoteRule, vote, vote_rule
 
 Samples = NDArray[np.float32]
 Source = str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance
@@ -145,6 +145,26 @@ class Extractor:
         self, sources: Iterable[Source], on_error: OnError | None = None
     ) -> Iterator[tuple[Recording, Analysis]]:
         """As :meth:`extract_many`, with what each order said, all beams and all parse problems."""
+        for recording, chunks in self._analyze_chunks(sources, on_error):
+            yield recording, merge_analyses(chunks)
+
+    def analyze_with_candidates(
+        self, sources: Iterable[Source], on_error: OnError | None = None
+    ) -> Iterator[tuple[Recording, Analysis, tuple[Triplet, ...]]]:
+        """As :meth:`analyze_many`, and every triplet that the vote weighed, whatever came of it.
+
+        The candidates carry confidence and votes as answers do; answers are those that pass the model's threshold (or,
+        under the paper's vote, have enough votes). For curves over thresholds and for calibration.
+        """
+        rule = without_threshold(self._rule)
+        for recording, chunks in self._analyze_chunks(sources, on_error):
+            weighed = [replace(chunk, triplets=vote(chunk.hypotheses, rule)) for chunk in chunks]
+            yield recording, merge_analyses(chunks), merge_analyses(weighed).triplets
+
+    def _analyze_chunks(
+        self, sources: Iterable[Source], on_error: OnError | None
+    ) -> Iterator[tuple[Recording, list[Analysis]]]:
+        """Each recording with the analyses of its chunks."""
         batch: list[Recording] = []
         for number, source in enumerate(sources):
             try:
@@ -159,7 +179,7 @@ class Extractor:
         if batch:
             yield from self._analyze(batch)
 
-    def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Analysis]]:
+    def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, list[Analysis]]]:
         chunks = [split_at_pauses(recording.samples) for recording in recordings]
         mels = [self._mel(chunk) for ours in chunks for chunk in ours]
         analyses: list[Analysis] = []
@@ -169,12 +189,17 @@ class Extractor:
             analyses += [analyze(one, self._sequencer, self._rule, constrained) for one in decoded]
         for recording, ours in zip(recordings, chunks, strict=True):
             parts, analyses = analyses[: len(ours)], analyses[len(ours) :]
-            yield recording, merge_analyses(parts)
+            yield recording, parts
 
     def _mel(self, samples: Samples) -> torch.Tensor:
         checkpoint = self.checkpoint
         num_mel_bins = checkpoint.network.config.num_mel_bins
         return log_mel(torch.from_numpy(samples), num_mel_bins, checkpoint.config.model.exact_length)
+
+
+def without_threshold(rule: VoteRule) -> VoteRule:
+    """The same vote, which keeps whatever was written: of confidence 0, or by one order alone."""
+    return PaperVote(min_votes=1) if isinstance(rule, PaperVote) else replace(rule, threshold=0.0)
 
 
 def _name(source: Source, number: int) -> str:
