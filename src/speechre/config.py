@@ -24,6 +24,7 @@ class DataConfig:
     """Which utterances, and how their text is written as a target."""
 
     train: tuple[str, ...] = ()  # manifests
+    repeats: tuple[int, ...] = ()  # how often an epoch holds each of the manifests; none: once each
     dev: tuple[str, ...] = ()
     schema: str = "conll04"  # a built-in schema's name or a YAML file
     text_style: Literal["plain", "annotated"] = (
@@ -53,6 +54,10 @@ class AugmentConfig:
     pad_s: float = 0.6  # silence of a random length up to this, before and after
     speed: float = 0.1  # play between 1 - speed and 1 + speed times as fast
     noise_snr_db: float = 15.0  # the loudest noise; 0 turns noise off
+    colored_noise: bool = False  # from white to brown in place of white only
+    room: float = 0.0  # chance of reverberation
+    telephone: float = 0.0  # chance of a telephone's bandwidth and coding
+    gain_db: float = 0.0  # louder or softer by up to this
     time_masks: int = 2
     time_mask_s: float = 0.4
     mel_masks: int = 2
@@ -80,6 +85,8 @@ class TrainConfig:
     loss_on: Literal["answer", "everything"] = "answer"  # everything: prompts and padding too, as the paper's code
     transcript_weight: float = 0.5
     relation_weight: float = 1.0
+    answer_vocabulary: Literal["full", "batch"] = "full"  # batch: what the copy constraint could let through there
+    frozen_encoder_layers: int = 0  # so many of the lowest, and the convolutions before them, stay Whisper's
     precision: Literal["no", "bf16"] = "no"
     seed: int = 1
     eval_every: int = 200
@@ -206,6 +213,11 @@ def _check(config: Config, where: str) -> None:
             f"{', '.join(config.model.orders)} (model.orders)"
         )
     train, decode, augment = config.train, config.decode, config.augment
+    if train.answer_vocabulary == "batch" and (train.loss_on != "answer" or not config.model.transcript):
+        raise ConfigError(
+            f"{where}: train.answer_vocabulary batch needs model.transcript true and train.loss_on answer: its words "
+            "are those of the transcripts"
+        )
     limits = {
         "train.steps": train.steps >= 1,
         "train.batch_size": train.batch_size >= 1,
@@ -224,15 +236,21 @@ def _check(config: Config, where: str) -> None:
         "train.eval_every": train.eval_every >= 1,
         "train.eval_utterances": train.eval_utterances >= 1,
         "train.save_every": train.save_every >= 1,
+        "train.frozen_encoder_layers": train.frozen_encoder_layers >= 0,
         "decode.beams": 1 <= decode.beams <= 64,
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
         "decode.min_votes": decode.min_votes >= 1,
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,
         "decode.relation_threshold": 0.0 <= decode.relation_threshold <= 1.0,
+        "data.repeats": all(count >= 1 for count in config.data.repeats)
+        and len(config.data.repeats) in (0, len(config.data.train)),
         "data.max_duration_s": 0 < config.data.max_duration_s <= 30.0,
         "augment.speed": 0 <= augment.speed < 0.5,
         "augment.pad_s": 0 <= augment.pad_s <= 15,
+        "augment.room": 0 <= augment.room <= 1,
+        "augment.telephone": 0 <= augment.telephone <= 1,
+        "augment.gain_db": 0 <= augment.gain_db <= 40,
         "augment.time_masks": augment.time_masks >= 0,
         "augment.time_mask_s": augment.time_mask_s >= 0,
         "augment.mel_masks": augment.mel_masks >= 0,

@@ -13,16 +13,15 @@ import torch
 from speechre.config import AugmentConfig, Config
 from speechre.data.store import read_manifest, write_manifest
 from speechre.errors import ConfigError, DataError, SchemaError
+from speechre.model.log_mel import WINDOW_SAMPLES
 from speechre.orders import ORDERS
+from speechre.train.augment import augment, mask_mel
 from speechre.train.examples import (
-    WINDOW_SAMPLES,
     Example,
-    augment,
     batches_from,
     choose_orders,
     epoch_batches,
     make_sample,
-    mask_mel,
     prepare_example,
     sample_rng,
 )
@@ -107,7 +106,7 @@ def test_augmented_sound_stays_in_the_window() -> None:
 
 
 def test_everything_off_changes_nothing() -> None:
-    off = AugmentConfig(0, 0, 0, 0, 0, 0, 0)
+    off = AugmentConfig(pad_s=0, speed=0, noise_snr_db=0, time_masks=0, mel_masks=0)
     samples = np.random.default_rng(1).standard_normal(5000, dtype=np.float32)
     assert np.array_equal(augment(samples, off, sample_rng(1, 0, "u")), samples)
     mel = torch.randn(80, 50)

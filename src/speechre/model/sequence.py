@@ -8,11 +8,13 @@ with a branch mask) as in decoding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from speechre.linearize import MARKERS, Piece, linearize
+from speechre.metrics import normalize_text
 from speechre.model.tokenizer import Tokenizer
 from speechre.orders import Order
 from speechre.schema import Schema, add_brackets, strip_brackets
@@ -39,6 +41,8 @@ _PAPER_ORDER = " The order of the elements is:"
 _PAPER_RESULT = " The relation triple extraction result is:"
 
 PromptStyle = Literal["compact", "paper"]
+Spellings = Mapping[str, tuple[int, ...]]
+"""Entity text -> its tokens as they stand in a transcript."""
 IGNORE = -100
 """A target that takes no part in the loss."""
 
@@ -108,12 +112,34 @@ class Sequencer:
             return [*encode(_PAPER_ORDER), *elements, *encode(_PAPER_RESULT)]
         return [token_id(ORDER), *elements, token_id(TRIPLETS)]
 
-    def tree_ids(self, pieces: Iterable[Piece]) -> list[int]:
+    def spellings(self, transcript_ids: Sequence[int], entities: Iterable[Entity]) -> Spellings:
+        """Entity text -> its tokens in the transcript, for entities whose span (``start``, ``end``) is known.
+
+        A name behind a hyphen or an opening bracket is tokenized otherwise there than alone, and the copy constraint
+        lets only the transcript's own tokens through. Where no run of tokens is the entity, it has no spelling.
+        """
+        ends = [len(self.tokenizer.decode_text(transcript_ids[: i + 1])) for i in range(len(transcript_ids))]
+        found: dict[str, tuple[int, ...]] = {}
+        for entity in entities:
+            if entity.start is None or entity.end is None or entity.text in found:
+                continue
+            # text_ids puts a blank before the text.
+            first = next((i for i, end in enumerate(ends) if end > entity.start + 1), len(ends))
+            last = next((i for i, end in enumerate(ends) if end >= entity.end + 1), len(ends) - 1)
+            ids = tuple(transcript_ids[first : last + 1])
+            if normalize_text(self.tokenizer.decode_text(ids)) == normalize_text(entity.text):
+                found[entity.text] = ids
+        return found
+
+    def tree_ids(self, pieces: Iterable[Piece], spellings: Spellings = MappingProxyType({})) -> list[int]:
         """A linearized tree as tokens."""
         ids: list[int] = []
         for piece in pieces:
-            ids += self.text_ids(piece.value) if piece.kind == "text" else [self.piece_id(piece)]
+            ids += self._entity_ids(piece.value, spellings) if piece.kind == "text" else [self.piece_id(piece)]
         return ids
+
+    def _entity_ids(self, text: str, spellings: Spellings) -> Sequence[int]:
+        return spellings.get(text) or self.text_ids(text)
 
     def pieces(self, ids: Sequence[int]) -> list[Piece]:
         """Any token sequence as pieces, for the parser; the sequence ends at the first end-of-text. Total."""
@@ -139,16 +165,18 @@ class Sequencer:
         flush()
         return out
 
-    def triplet_branch(self, triplets: Iterable[Triplet], order: Order) -> Branch:
+    def triplet_branch(
+        self, triplets: Iterable[Triplet], order: Order, spellings: Spellings = MappingProxyType({})
+    ) -> Branch:
         """The order prompt and the tree that answers it."""
-        answer = [*self.tree_ids(linearize(triplets, order)), self.tokenizer.eot_id]
+        answer = [*self.tree_ids(linearize(triplets, order), spellings), self.tokenizer.eot_id]
         return Branch(tuple(self.order_prompt_ids(order)), tuple(answer))
 
-    def entity_branch(self, entities: Iterable[Entity]) -> Branch:
+    def entity_branch(self, entities: Iterable[Entity], spellings: Spellings = MappingProxyType({})) -> Branch:
         """The auxiliary target: every entity with its type, in the order they are said."""
         ids: list[int] = []
         for entity in dict.fromkeys(entities):
-            ids += [*self.text_ids(entity.text), self.piece_id(Piece("entity_type", entity.type))]
+            ids += [*self._entity_ids(entity.text, spellings), self.piece_id(Piece("entity_type", entity.type))]
         prompt = [self.tokenizer.token_id(ENTITIES), self.tokenizer.token_id(TRIPLETS)]
         return Branch(tuple(prompt), (*ids, self.tokenizer.eot_id))
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
-from speechre.config import AugmentConfig, Config
+from speechre.config import Config
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError, SchemaError
 from speechre.linearize import canonical
-from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
-from speechre.model.sequence import Branch, Sequencer
+from speechre.model.log_mel import log_mel
+from speechre.model.sequence import Branch, Sequencer, Spellings
 from speechre.model.weights import WhisperConfig
 from speechre.orders import Order, select_orders
+from speechre.train.augment import augment, mask_mel
 from speechre.types import Entity, Triplet, Utterance
 
 MAX_TOKENS = WhisperConfig.max_target_positions
@@ -41,6 +41,8 @@ class Example:
     triplets: tuple[Triplet, ...]
     entities: tuple[Entity, ...]
     relations: frozenset[str]
+    spellings: Spellings = field(default_factory=dict)
+    copy: int = 0  # which of an utterance's repeats in an epoch
 
     @property
     def duration_s(self) -> float:
@@ -69,13 +71,15 @@ def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) 
     position = {entity.id: i for i, entity in enumerate(spoken_first)}
     links = sorted(utterance.relations, key=lambda r: (position[r.head_id], position[r.tail_id]))
     triplets = canonical(replace(utterance, relations=tuple(links)).triplets)
+    transcript_ids = sequencer.text_ids(utterance.text) if utterance.text.strip() else []
     example = Example(
         id=utterance.id,
         samples=np.clip(np.round(samples * 32767.0), -32768, 32767).astype(np.int16),
-        transcript_ids=tuple(sequencer.text_ids(utterance.text)),
+        transcript_ids=tuple(transcript_ids),
         triplets=triplets,
         entities=tuple(spoken_first),
         relations=frozenset(t.relation for t in triplets),
+        spellings=sequencer.spellings(transcript_ids, spoken_first) if config.model.transcript else {},
     )
     _check_length(example, sequencer, config)
     return example
@@ -103,9 +107,7 @@ def _check_length(example: Example, sequencer: Sequencer, config: Config) -> Non
         num_tokens += len(sequencer.relation_prompt_ids(sequencer.schema.relation_types))
     if model.transcript:
         num_tokens += len(example.transcript_ids) + (not model.relation_prompt)
-    branches = [sequencer.triplet_branch(example.triplets, order) for order in select_orders(model.orders)]
-    if config.train.entity_target:
-        branches.append(sequencer.entity_branch(example.entities))
+    branches = _branches(example, select_orders(model.orders), sequencer, config)
     # The last token of an answer is not fed.
     num_tokens += max(len(branch.prompt_ids) + len(branch.answer_ids) - 1 for branch in branches)
     if num_tokens > MAX_TOKENS:
@@ -115,49 +117,22 @@ def _check_length(example: Example, sequencer: Sequencer, config: Config) -> Non
         )
 
 
-def sample_rng(seed: int, epoch: int, utterance_id: str) -> random.Random:
+def _branches(example: Example, orders: Sequence[Order], sequencer: Sequencer, config: Config) -> list[Branch]:
+    """What is to be written behind the prompt: the triplets in each order, and the entities if they are a target."""
+    branches = [sequencer.triplet_branch(example.triplets, order, example.spellings) for order in orders]
+    if config.train.entity_target:
+        branches.append(sequencer.entity_branch(example.entities, example.spellings))
+    return branches
+
+
+def sample_rng(seed: int, epoch: int, utterance_id: str, copy: int = 0) -> random.Random:
     """The source of all random choices for one sample in one epoch."""
-    return random.Random(f"{seed}/{epoch}/{utterance_id}")
+    return random.Random(f"{seed}/{epoch}/{utterance_id}" + (f"/{copy}" if copy else ""))
 
 
 def choose_orders(orders: Sequence[Order], count: int, rng: random.Random) -> list[Order]:
     """``count`` distinct orders in random sequence; all of them when ``count`` is their number."""
     return rng.sample(list(orders), count)
-
-
-def augment(samples: NDArray[np.float32], config: AugmentConfig, rng: random.Random) -> NDArray[np.float32]:
-    """Speed, noise and silence around the speech; float32 in, float32 out, never over 30 s."""
-    if config.speed:
-        # Never so slow that the end falls out of the window: the targets stay whole.
-        factor = max(rng.uniform(1 - config.speed, 1 + config.speed), len(samples) / WINDOW_SAMPLES)
-        samples = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ").astype(np.float32)
-    if config.pad_s:
-        before, after = (int(rng.uniform(0, config.pad_s) * SAMPLE_RATE_HZ) for _ in range(2))
-        before = min(before, max(0, WINDOW_SAMPLES - len(samples)))
-        samples = np.pad(samples, (before, after))
-    samples = samples[:WINDOW_SAMPLES]  # silence, or a few samples of the resampler's rounding
-    if config.noise_snr_db and rng.random() < 0.5:
-        snr_db = rng.uniform(config.noise_snr_db, config.noise_snr_db + 25)
-        power = float(np.mean(np.square(samples))) + 1e-10
-        noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(samples), dtype=np.float32)
-        samples = samples + noise * np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
-    return samples
-
-
-def mask_mel(mel_MF: Tensor, config: AugmentConfig, rng: random.Random) -> Tensor:
-    """SpecAugment (Park et al. 2019): stretches of time and of pitch become the clip's mean."""
-    mel_MF = mel_MF.clone()
-    mean = mel_MF.mean()
-    num_bins, num_frames = mel_MF.shape
-    for _ in range(config.time_masks):
-        length = int(rng.uniform(0, min(config.time_mask_s * 100, num_frames / 4)))
-        start = rng.randint(0, num_frames - length)
-        mel_MF[:, start : start + length] = mean
-    for _ in range(config.mel_masks):
-        length = rng.randint(0, min(config.mel_mask_bins, num_bins))
-        start = rng.randint(0, num_bins - length)
-        mel_MF[start : start + length] = mean
-    return mel_MF
 
 
 @dataclass(frozen=True)
@@ -172,11 +147,9 @@ class Sample:
 
 def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Config, num_mel_bins: int) -> Sample:
     """Augment the sound and write the targets in this epoch's orders."""
-    rng = sample_rng(config.train.seed, epoch, example.id)
+    rng = sample_rng(config.train.seed, epoch, example.id, example.copy)
     orders = choose_orders(select_orders(config.model.orders), config.train.orders_per_utterance, rng)
-    branches = [sequencer.triplet_branch(example.triplets, order) for order in orders]
-    if config.train.entity_target:
-        branches.append(sequencer.entity_branch(example.entities))
+    branches = _branches(example, orders, sequencer, config)
     samples = augment(example.samples.astype(np.float32) / 32767.0, config.augment, rng)
     mel = log_mel(torch.from_numpy(samples), num_mel_bins, config.model.exact_length)
     return Sample(example, mask_mel(mel, config.augment, rng), tuple(branches), rng)

@@ -45,6 +45,8 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
     train = config.train
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         rate = train.learning_rate
         if name.startswith("relation_head."):
             rate = train.head_learning_rate

@@ -106,10 +106,12 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
     decoder = network.whisper.decoder
     hidden, _ = decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
     wanted = targets != IGNORE  # only these positions pay for the vocabulary
-    losses = F.cross_entropy(network.whisper.logits(hidden[wanted]).float(), targets[wanted], reduction="none")
-    from_transcript = is_transcript[wanted]
-    triplet_loss = _mean(losses[~from_transcript])
-    transcript_loss = _mean(losses[from_transcript])
+    from_transcript, answered = wanted & is_transcript, wanted & ~is_transcript
+    vocabulary = None
+    if config.train.answer_vocabulary == "batch":
+        vocabulary = answer_vocabulary(ids, sequencer)
+    triplet_loss = _cross_entropy(network, hidden[answered], targets[answered], vocabulary)
+    transcript_loss = _cross_entropy(network, hidden[from_transcript], targets[from_transcript])
     gold_BR = torch.tensor(
         [[float(name in s.example.relations) for name in schema.relation_types] for s in samples], device=device
     )
@@ -119,6 +121,23 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
     return Loss(total, triplet_loss.detach(), transcript_loss.detach(), relation_loss.detach())
 
 
-def _mean(losses: Tensor) -> Tensor:
-    """The mean, zero for none."""
-    return losses.sum() / max(losses.numel(), 1)
+def answer_vocabulary(ids_BT: Tensor, sequencer: Sequencer) -> Tensor:
+    """The tokens, in ascending sequence, that the answers of a batch can be made of under the copy constraint.
+
+    Those are the schema's tokens, the end, and the words of the transcripts. The constraint knows each row's own
+    transcript only; those of its neighbours serve as words that were not said.
+    """
+    tokenizer = sequencer.tokenizer
+    structure = torch.arange(tokenizer.whisper_vocab_size, tokenizer.vocab_size, device=ids_BT.device)
+    end = torch.tensor([tokenizer.eot_id], device=ids_BT.device)
+    return torch.unique(torch.cat([ids_BT.flatten(), structure, end]))  # type: ignore[no-any-return]
+
+
+def _cross_entropy(
+    network: SpeechReNetwork, hidden_ND: Tensor, targets_N: Tensor, vocabulary: Tensor | None = None
+) -> Tensor:
+    """The mean over N tokens, zero for none; over ``vocabulary`` only where given, which holds all targets."""
+    if vocabulary is not None:
+        targets_N = torch.searchsorted(vocabulary, targets_N)
+    losses = F.cross_entropy(network.whisper.logits(hidden_ND, vocabulary).float(), targets_N, reduction="sum")
+    return losses / max(len(targets_N), 1)

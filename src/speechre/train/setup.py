@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -89,7 +90,7 @@ def prepare_examples(
     utterances: Sequence[Utterance], sequencer: Sequencer, config: Config, report: Report
 ) -> list[Example]:
     """Training examples; utterances over ``data.max_duration_s`` are left out and reported by name."""
-    examples = []
+    examples: list[Example] = []
     for utterance in utterances:
         try:
             examples.append(prepare_example(utterance, sequencer, config))
@@ -98,6 +99,26 @@ def prepare_examples(
     if not examples:
         raise DataError(f"none of the {len(utterances)} utterances can be trained on; see the messages above")
     return examples
+
+
+def freeze(network: SpeechReNetwork, num_encoder_layers: int) -> None:
+    """Keep the lowest encoder layers, with the convolutions before them, as they are; 0 keeps none.
+
+    They neither learn nor cost a backward pass. Where all layers are kept, so is the encoder's last normalization.
+    """
+    encoder = network.whisper.encoder
+    if num_encoder_layers == 0:
+        return
+    frozen = [encoder.conv1, encoder.conv2, encoder.embed_positions, *encoder.layers[:num_encoder_layers]]
+    if num_encoder_layers >= len(encoder.layers):
+        frozen.append(encoder.layer_norm)
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def repeat_examples(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
+    """As many copies of each example as ``times`` says for its id, augmented each in its own way."""
+    return [replace(one, copy=copy) for one in examples for copy in range(times.get(one.id, 1))]
 
 
 def start_training(
@@ -120,7 +141,12 @@ def start_training(
     dev = read_utterances(config.data.dev, "dev") if config.data.dev else []
     network, sequencer = build_network(config, schema)
     evaluate = evaluate_factory(dev, sequencer, config) if evaluate_factory is not None and dev else None
+    freeze(network, config.train.frozen_encoder_layers)
     examples = prepare_examples(train, sequencer, config, report)
     hours = sum(example.duration_s for example in examples) / 3600
     report(f"{len(examples)} utterances, {hours:.2f} h, {sum(len(e.triplets) for e in examples)} triplets")
+    if config.data.repeats:
+        pairs = zip(config.data.train, config.data.repeats, strict=True)
+        times = {utterance.id: count for path, count in pairs for utterance in read_manifest(path)}
+        examples = repeat_examples(examples, times)
     return run_training(config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, report=report)
