@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from speechre.cli.options import Commands, add_decoding, add_protocol, add_report
 from speechre.cli.output import Output, check_replaces_no_input, open_output, print_tables, with_progress
 from speechre.cli.report import open_report
-from speechre.errors import DataError
+from speechre.errors import DataError, UsageError
 from speechre.evaluate.details import Answer, describe
 from speechre.evaluate.report import evaluation_report, evaluation_tables
 from speechre.evaluate.run import evaluate
@@ -38,6 +38,13 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help="write one extraction a line here")
     parser.add_argument("--json", action="store_true", help="one JSON object, fractions from 0 to 1")
     add_decoding(parser)
+    parser.add_argument(
+        "--relation-prompt",
+        choices=("predicted", "gold", "none", "all"),
+        default="predicted",
+        help="which relation types the decoder is told: those that the relation head predicts (the default), the "
+        "annotated ones, none or all; to see what a prompt is worth",
+    )
     parser.set_defaults(run=run)
 
 
@@ -60,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         from speechre.cli.model import load_extractor
 
         extractor = load_extractor(args)
+        extractor.relations_of = _relations_of(args.relation_prompt, utterances, extractor)
         analyses = _analyses(extractor, utterances, extractions, answers, predictions)
         checkpoint = extractor.checkpoint
         config = checkpoint.config
@@ -73,6 +81,21 @@ def run(args: argparse.Namespace) -> int:
         else:
             print_tables(out, evaluation_tables(evaluation))
     return 0
+
+
+def _relations_of(
+    source: str, utterances: Sequence[Utterance], extractor: Extractor
+) -> Callable[[str], Collection[str]] | None:
+    """The relation prompt of each utterance; ``None``: the relation head's."""
+    if source == "predicted":
+        return None
+    if not extractor.checkpoint.config.model.relation_prompt:
+        raise UsageError(f"--relation-prompt {source}: {extractor.checkpoint.model_id} was trained without prompts")
+    if source == "gold":
+        gold = {utterance.id: frozenset(r.type for r in utterance.relations) for utterance in utterances}
+        return gold.__getitem__
+    told = extractor.checkpoint.schema.relation_types if source == "all" else ()
+    return lambda utterance_id: told
 
 
 def _analyses(

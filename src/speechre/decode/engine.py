@@ -7,7 +7,7 @@ hides, and every token carries its own position. So an item's answer does not de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from time import perf_counter
@@ -157,8 +157,11 @@ class DecodingEngine:
         self._transcript_mask = transcript_mask(sequencer, network.device)
 
     @torch.inference_mode()
-    def decode(self, mels: Sequence[Tensor]) -> list[Decoded]:
-        """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence."""
+    def decode(self, mels: Sequence[Tensor], relations: Sequence[Collection[str]] | None = None) -> list[Decoded]:
+        """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
+
+        ``relations`` names the types of each relation prompt; without it the relation head does.
+        """
         start = self._clock()
         encoded = self.network.encode(mels)
         probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
@@ -177,7 +180,9 @@ class DecodingEngine:
         spans = None
         if self.config.copy_entities and transcripts is not None:
             spans = [Copying(ids, self.sequencer) for ids, _ in transcripts]
-        groups = self._write_orders(cache, self._relation_prompts(probabilities_BR), spans, len(mels))
+        if relations is None:
+            relations = self._expected_relations(probabilities_BR)
+        groups = self._write_orders(cache, [self._relation_prompt(names) for names in relations], spans, len(mels))
         return self._collect(transcripts, probabilities_BR, groups)
 
     def _clock(self) -> float:
@@ -217,20 +222,19 @@ class DecodingEngine:
             ids = [[ids[-1] if ids else ends[0]] for ids in written]
             hidden_BD = cache.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
 
-    def _relation_prompts(self, probabilities_BR: Tensor) -> list[list[int]]:
-        """Each utterance's relation prompt, from the relation head."""
-        names = self.sequencer.schema.relation_types
+    def _expected_relations(self, probabilities_BR: Tensor) -> list[list[str]]:
+        """The types that the relation head gives its threshold or more."""
+        names, threshold = self.sequencer.schema.relation_types, self.config.relation_threshold
+        return [[n for n, p in zip(names, row, strict=True) if p >= threshold] for row in probabilities_BR.tolist()]
+
+    def _relation_prompt(self, relations: Collection[str]) -> list[int]:
+        """An utterance's relation prompt."""
         if not self.model.relation_prompt:
             # With a transcript, the prompt's first token still ends it.
-            ids = [self.sequencer.relations_id] if self.model.transcript else []
-            return [list(ids) for _ in probabilities_BR]
-        prompts = []
-        for row in probabilities_BR.tolist():
-            relations = [n for n, p in zip(names, row, strict=True) if p >= self.config.relation_threshold]
-            # Trained with padding tokens, the model never saw a prompt without any relation.
-            padding = 1 if self.model.relation_padding and not relations else 0
-            prompts.append(self.sequencer.relation_prompt_ids(relations, padding))
-        return prompts
+            return [self.sequencer.relations_id] if self.model.transcript else []
+        # Trained with padding tokens, the model never saw a prompt without any relation.
+        padding = 1 if self.model.relation_padding and not relations else 0
+        return self.sequencer.relation_prompt_ids(relations, padding)
 
     def _write_orders(
         self, cache: _Cache, prompts: list[list[int]], spans: list[Copying] | None, num_utterances: int

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -57,11 +57,20 @@ class Extractor:
     recordings.
     """
 
-    def __init__(self, checkpoint: Checkpoint, batch_size: int = 8) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        batch_size: int = 8,
+        relations_of: Callable[[str], Collection[str]] | None = None,
+    ) -> None:
+        """``relations_of`` gives the types of the relation prompt for a recording's id in place of the relation head:
+        the annotated ones, none or all, to see what a prompt is worth.
+        """
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}; expected 1 or more")
         self.checkpoint = checkpoint
         self.batch_size = batch_size
+        self.relations_of = relations_of
         self._sequencer = checkpoint.sequencer()
         config = checkpoint.config
         self._rule = vote_rule(config.decode)
@@ -182,9 +191,14 @@ class Extractor:
     def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, list[Analysis]]]:
         chunks = [split_at_pauses(recording.samples) for recording in recordings]
         mels = [self._mel(chunk) for ours in chunks for chunk in ours]
+        prompts = None
+        if self.relations_of is not None:
+            told = [self.relations_of(recording.id) for recording in recordings]
+            prompts = [names for names, ours in zip(told, chunks, strict=True) for _ in ours]
         analyses: list[Analysis] = []
         for start in range(0, len(mels), self.batch_size):
-            decoded = self.engine.decode(mels[start : start + self.batch_size])
+            batch = slice(start, start + self.batch_size)
+            decoded = self.engine.decode(mels[batch], None if prompts is None else prompts[batch])
             constrained = self.checkpoint.config.decode.constrained
             analyses += [analyze(one, self._sequencer, self._rule, constrained) for one in decoded]
         for recording, ours in zip(recordings, chunks, strict=True):

@@ -1,0 +1,185 @@
+"""``speechre calibrate``: a model's thresholds and confidence, fitted on annotated recordings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechre.cli.evaluate import check_recordings
+from speechre.cli.options import Commands, add_decoding, add_protocol, positive_int, probability
+from speechre.cli.output import message, open_output, print_tables, with_progress
+from speechre.errors import UsageError
+from speechre.evaluate.report import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from speechre.config import Config
+    from speechre.decode.ensemble import Analysis
+    from speechre.evaluate.calibrate import Fit, OrderChoice
+    from speechre.extract.extractor import Extractor
+    from speechre.types import Utterance
+
+_DESCRIPTION = """\
+Fit what a model needs beyond its weights, and write the model with it to a new folder:
+the relation head's threshold (best F1 over relation types), the curve from support to confidence (so that 0.8
+means right in 8 of 10 cases), the threshold of confidence (best F1 under --max-relation-free), and with
+--num-orders the best choice of so many element orders.
+
+Use a development set: recordings of neither training nor test. Some of them should state no relation."""
+
+
+def add_parser(commands: Commands) -> None:
+    """The arguments of this command."""
+    parser = commands.add_parser("calibrate", help="a model's thresholds and confidence", description=_DESCRIPTION)
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="M.jsonl", help="annotated recordings")
+    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="a model folder or a shipped model's name")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the calibrated model; a new folder")
+    parser.add_argument("--name", help="the calibrated model's name (default: as before)")
+    parser.add_argument(
+        "--max-relation-free",
+        type=probability,
+        default=1.0,
+        metavar="P",
+        help="the largest share of recordings without a relation that may get a triplet (default: 1, no limit)",
+    )
+    parser.add_argument(
+        "--num-orders", type=positive_int, metavar="K", help="keep only the best K orders (default: all asked for)"
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("float16", "int8"),
+        default="float16",
+        help="how the weights are stored: int8 takes half of float16's bytes and costs a little accuracy",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of tables")
+    add_protocol(parser)
+    add_decoding(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate."""
+    from speechre.data.store import read_manifest
+
+    if args.threshold is not None:
+        raise UsageError("--threshold is what this command fits; leave it out")
+    if args.output.exists():
+        raise UsageError(f"{args.output} exists already; choose a new folder")
+    utterances: list[Utterance] = []
+    for manifest in args.manifests:
+        some = read_manifest(manifest)
+        check_recordings(manifest, some)
+        utterances += some
+    if len({utterance.id for utterance in utterances}) < len(utterances):
+        raise UsageError("an utterance id stands in more than one manifest; make them differ")
+    import torch
+
+    from speechre.cli.model import load_extractor
+    from speechre.evaluate import calibrate
+    from speechre.model.checkpoint import save_checkpoint
+    from speechre.vote import WeightedVote
+
+    extractor = load_extractor(args)
+    config = extractor.checkpoint.config
+    if config.decode.vote != "weighted":
+        raise UsageError(f"{extractor.checkpoint.model_id} votes as the paper does, without a confidence to calibrate")
+    utterances = _short_enough(utterances)
+    analyses = _analyze(extractor, utterances)
+    relations = None
+    if config.model.relation_prompt:
+        relations = calibrate.relation_threshold(utterances, analyses)
+        if relations[0] != config.decode.relation_threshold:
+            config = replace(config, decode=replace(config.decode, relation_threshold=relations[0]))
+            message(f"relation threshold {relations[0]}: decoding again with it")
+            analyses = _analyze(_with_config(extractor, config), utterances)
+    choices = []
+    if args.num_orders is not None:
+        first = calibrate.fit(utterances, calibrate.supports_of(analyses), args.protocol)
+        rule = WeightedVote(first.threshold, first.calibration)
+        choices = calibrate.order_choices(utterances, analyses, rule, args.protocol)
+        if args.num_orders > len(choices):
+            raise UsageError(f"--num-orders {args.num_orders}: only {len(choices)} orders were asked for")
+        config = replace(config, decode=replace(config.decode, orders=choices[args.num_orders - 1].orders))
+    supports = calibrate.supports_of(analyses, config.decode.orders)
+    fit = calibrate.fit(utterances, supports, args.protocol, max_relation_free=args.max_relation_free)
+    curve = (fit.calibration.slope, fit.calibration.intercept)
+    decode = replace(config.decode, threshold=fit.threshold, calibration=curve)
+    config = replace(config, decode=decode, name=args.name or config.name)
+    checkpoint = extractor.checkpoint
+    save_checkpoint(args.output, checkpoint.network, checkpoint.tokenizer, checkpoint.schema, config, torch.float16)
+    message(f"wrote {args.output}")
+    found = _result(fit, config, relations[1].f1 if relations else None, choices, len(utterances))
+    with open_output(None) as out:
+        if args.json:
+            out.write_json(found)
+        else:
+            print_tables(out, _tables(found))
+    return 0
+
+
+def _short_enough(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Those that are one chunk; the rest is named. Beams of different chunks cannot be compared."""
+    from speechre.audio import read_audio_ref
+    from speechre.extract.chunks import split_at_pauses
+
+    kept = []
+    for utterance in utterances:
+        if utterance.audio is not None and len(split_at_pauses(read_audio_ref(utterance.audio))) == 1:
+            kept.append(utterance)
+        else:
+            message(f'left out: utterance "{utterance.id}" is longer than the 30 s that are decoded at once')
+    if not kept:
+        raise UsageError("no utterance of 30 s or less is left to fit on")
+    return kept
+
+
+def _analyze(extractor: Extractor, utterances: Sequence[Utterance]) -> dict[str, Analysis]:
+    sources = with_progress(utterances, len(utterances), "utterances")
+    return {recording.id: analysis for recording, analysis in extractor.analyze_many(sources)}
+
+
+def _with_config(extractor: Extractor, config: Config) -> Extractor:
+    return type(extractor)(replace(extractor.checkpoint, config=config), extractor.batch_size)
+
+
+def _result(
+    fit: Fit, config: Config, relation_f1: float | None, choices: Sequence[OrderChoice], num_utterances: int
+) -> dict[str, Any]:
+    return {
+        "num_utterances": num_utterances,
+        "relation_threshold": config.decode.relation_threshold,
+        "relation_f1": relation_f1,
+        "calibration": list(config.decode.calibration),
+        "threshold": fit.threshold,
+        "triplet": fit.triplet.to_dict(),
+        "relation_free_share": fit.relation_free_share,
+        "held_out_calibration_error": fit.held_out_error,
+        "orders": list(config.decode.orders),
+        "order_choices": [{"orders": list(c.orders), "f1": c.f1, "mean_f1": c.mean_f1} for c in choices],
+    }
+
+
+def _tables(found: dict[str, Any]) -> list[Table]:
+    def text(value: Any) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+    triplet = found["triplet"]
+    rows = [
+        ("utterances", text(found["num_utterances"])),
+        ("threshold of the relation head", text(found["relation_threshold"])),
+        ("F1 of the relation head", text(found["relation_f1"])),
+        ("calibration: slope, intercept", ", ".join(map(text, found["calibration"]))),
+        ("threshold of confidence", text(found["threshold"])),
+        ("precision, recall, F1 there", ", ".join(text(triplet[k]) for k in ("precision", "recall", "f1"))),
+        ("relation-free utterances with a triplet", text(found["relation_free_share"])),
+        ("calibration error, held out", text(found["held_out_calibration_error"])),
+        ("orders", ",".join(found["orders"])),
+    ]
+    tables = [Table("fitted", ("what", "value"), tuple(rows))]
+    if found["order_choices"]:
+        choices = tuple((",".join(c["orders"]), text(c["f1"]), text(c["mean_f1"])) for c in found["order_choices"])
+        tables.append(Table("best orders", ("orders", "F1", "mean F1 of as many"), choices))
+    return tables
