@@ -202,3 +202,35 @@ def test_layout(transcript: list[int] | None, prompt: list[int], branches: list[
                 assert packed.targets[i] == sequence[packed.positions[i] + 1]
         answered = indices[len(branch.prompt_ids) - 1 :]
         assert [packed.targets[i] for i in answered] == list(branch.answer_ids)
+
+
+# --- entities as they stand in a transcript ---
+
+
+def test_entities_are_spelled_with_the_transcripts_own_tokens() -> None:
+    _, sequencer = tiny_network()
+    text = "The (Oslo) talks of Ann-Lee Moe began."
+    ids = sequencer.text_ids(text)
+    entities = [
+        Entity(name, "Loc", start=text.index(name), end=text.index(name) + len(name))
+        for name in ("Oslo", "Ann-Lee Moe")
+    ]
+    spellings = sequencer.spellings(ids, entities)
+    assert set(spellings) == {"Oslo", "Ann-Lee Moe"}
+    for name, spelled in spellings.items():
+        at = [i for i in range(len(ids)) if tuple(ids[i : i + len(spelled)]) == spelled]
+        assert at, name
+        assert name in sequencer.tokenizer.decode_text(spelled)
+    triplet = Triplet(Entity("Ann-Lee Moe", "Peop"), "Live_In", Entity("Oslo", "Loc"))
+    plain = sequencer.triplet_branch([triplet], ORDERS["hrt"])
+    spelled_branch = sequencer.triplet_branch([triplet], ORDERS["hrt"], spellings)
+    assert plain != spelled_branch  # behind the bracket, "Oslo" has no blank of its own
+    assert set(spellings["Oslo"]) <= set(spelled_branch.answer_ids)
+
+
+def test_an_entity_that_is_part_of_a_token_has_no_spelling() -> None:
+    _, sequencer = tiny_network()
+    text = "Unbelievable things."
+    ids = sequencer.text_ids(text)
+    assert sequencer.spellings(ids, [Entity("nb", "Loc", start=1, end=3)]) == {}
+    assert sequencer.spellings(ids, [Entity("things", "Loc")]) == {}

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from speechre.config import Config
 from speechre.errors import CheckpointError, SpeechreError
 from speechre.model.network import SpeechReNetwork
+from speechre.model.quantize import pack, unpack
 from speechre.model.sequence import Sequencer
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig
@@ -73,17 +74,16 @@ def save_checkpoint(
     dtype: torch.dtype = torch.float32,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write the folder whole or not at all: built beside its place, then moved. ``dtype`` float16 halves the file."""
+    """Write the folder whole or not at all: built beside its place, then moved.
+
+    ``dtype`` float16 halves the file, int8 quarters it (see :mod:`speechre.model.quantize`).
+    """
     building = folder.with_name(folder.name + ".tmp")
     if building.exists():
         shutil.rmtree(building)
     building.mkdir(parents=True)
-    state = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in network.state_dict().items()
-    }
     weights_path = building / "model.safetensors"
-    save_file(state, weights_path, metadata={"format": "pt"})
+    save_file(pack(network.state_dict(), dtype), weights_path, metadata={"format": "pt"})
     weights_path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
     tokenizer.save(building / "tokenizer.json")
     _write_json(
@@ -190,21 +190,21 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _load_network(path: Path, whisper: WhisperConfig, num_relations: int) -> SpeechReNetwork:
     try:
-        state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        state = unpack(load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     with torch.device("meta"):  # no time for a random start that is overwritten at once
         network = SpeechReNetwork(whisper, num_relations)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    for name, shape in expected.items():
+    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in network.state_dict().items()}
+    for name, (shape, dtype) in expected.items():
         if name not in state:
             raise CheckpointError(f"{path}: tensor {name} is missing")
+        if state[name].dtype != dtype:
+            raise CheckpointError(f"{path}: tensor {name} holds {state[name].dtype} without a scale, expected {dtype}")
         if tuple(state[name].shape) != shape:
             raise CheckpointError(f"{path}: tensor {name} is {tuple(state[name].shape)}, config.json says {shape}")
     unknown = sorted(set(state) - set(expected))
     if unknown:
         raise CheckpointError(f"{path}: unknown tensor {unknown[0]} (and {len(unknown) - 1} more)")
-    network.load_state_dict(
-        {name: (t.float() if t.is_floating_point() else t) for name, t in state.items()}, assign=True
-    )
+    network.load_state_dict(state, assign=True)
     return network

@@ -41,10 +41,14 @@ class SpeechReNetwork(nn.Module):
     def device(self) -> torch.device:
         return self.whisper.decoder.embed_tokens.weight.device
 
-    def encode(self, mels: Sequence[Tensor]) -> Encoded:
-        """Log-mels (M, F_i), F_i even and at most 3000, to encoder states; one pass for the batch."""
+    def encode(self, mels: Sequence[Tensor], multiple_of: int = 2) -> Encoded:
+        """Log-mels (M, F_i), F_i even and at most 3000, to encoder states; one pass for the batch.
+
+        The batch is filled up to a length that ``multiple_of`` divides, which is even; no answer depends on it.
+        """
         num_frames = torch.tensor([mel.shape[1] // 2 for mel in mels], device=self.device)
         longest = max(mel.shape[1] for mel in mels)
+        longest = max(longest, min(-(-longest // multiple_of) * multiple_of, MAX_MEL_FRAMES))
         mel_BMF = torch.zeros(len(mels), mels[0].shape[0], longest, device=self.device)
         for row, mel in zip(mel_BMF, mels, strict=True):
             row[:, : mel.shape[1]] = mel

@@ -15,6 +15,30 @@ CHANNELS = (1, 16, 32, 64, 128)
 _MIN_FRAMES = 2 ** (len(CHANNELS) - 1)
 
 
+class FrameNorm(nn.BatchNorm2d):
+    """Batch normalization whose statistics leave out frames behind an item's end.
+
+    Else what the head learns would depend on how much padding its batches happened to have.
+    """
+
+    def forward(self, picture_BCSD: Tensor, mask_B1S1: Tensor | None = None) -> Tensor:
+        """Normalized over B, S and D; ``mask_B1S1`` is one on real frames, None when all are."""
+        if not self.training or mask_B1S1 is None:
+            return super().forward(picture_BCSD)
+        picture = picture_BCSD.float()
+        count = mask_B1S1.sum() * picture.shape[3]
+        mean_C = (picture * mask_B1S1).sum(dim=(0, 2, 3)) / count
+        centred = picture - mean_C[:, None, None]
+        variance_C = (centred.square() * mask_B1S1).sum(dim=(0, 2, 3)) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            unbiased_C = variance_C * (count / (count - 1).clamp(min=1))
+            self.running_mean.lerp_(mean_C.detach(), self.momentum or 0.1)
+            self.running_var.lerp_(unbiased_C.detach(), self.momentum or 0.1)
+            self.num_batches_tracked += 1
+        scale_C = self.weight * torch.rsqrt(variance_C + self.eps)
+        return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(picture_BCSD.dtype)
+
+
 class RelationHead(nn.Module):
     """(B, S, D) encoder states and their lengths to (B, R) logits.
 
@@ -27,7 +51,7 @@ class RelationHead(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(narrow, wide, kernel_size=3, padding=1),
-                nn.BatchNorm2d(wide),
+                FrameNorm(wide),
                 nn.ReLU(),
                 nn.MaxPool2d(2),
             )
@@ -41,12 +65,15 @@ class RelationHead(nn.Module):
         if picture.shape[2] < _MIN_FRAMES:  # four halvings need 16 frames (0.32 s)
             picture = nn.functional.pad(picture, (0, 0, 0, _MIN_FRAMES - picture.shape[2]))
         lengths_B = num_frames_B
-        picture = picture * _frame_mask(lengths_B, picture.shape[2])
+        mask = _frame_mask(lengths_B, picture.shape[2])
+        picture = picture * mask
         for block in self.blocks:
-            picture = block(picture)
+            for layer in block:  # type: ignore[attr-defined]
+                picture = layer(picture, mask) if isinstance(layer, FrameNorm) else layer(picture)
             # A clip shorter than a pooling window keeps one row, which then holds its frames and zeros.
             lengths_B = (lengths_B // 2).clamp(min=1)
-            picture = picture * _frame_mask(lengths_B, picture.shape[2]).to(picture.dtype)
+            mask = _frame_mask(lengths_B, picture.shape[2])
+            picture = picture * mask.to(picture.dtype)
         summed_BC = picture.sum(dim=(2, 3))
         count_B1 = (lengths_B * picture.shape[3]).unsqueeze(1)
         return self.classifier(summed_BC / count_B1)  # type: ignore[no-any-return]

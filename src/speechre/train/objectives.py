@@ -19,6 +19,10 @@ from speechre.model.sequence import IGNORE, Packed, Sequencer, pack
 from speechre.schema import Schema
 from speechre.train.examples import Sample
 
+# Lengths are rounded up: the math libraries keep memory for every shape that they have met.
+_MEL_FRAMES_STEP = 100
+_TOKENS_STEP = 32
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -67,10 +71,11 @@ def pack_samples(
 
 
 def stack(
-    packed: Sequence[Packed], padding_id: int, padding_target: int
+    packed: Sequence[Packed], padding_id: int, padding_target: int, multiple_of: int = 1
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """ids, positions, targets, is_transcript (B, T) and the self-attention mask (B, 1, T, T)."""
     length = max(len(one.ids) for one in packed)
+    length = -(-length // multiple_of) * multiple_of
 
     def rows(values: list[list[int]], padding: int) -> Tensor:
         return torch.tensor([row + [padding] * (length - len(row)) for row in values])
@@ -89,7 +94,7 @@ def stack(
 def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer: Sequencer, config: Config) -> Loss:
     """Forward pass of one batch."""
     device = network.device
-    encoded = network.encode([sample.mel for sample in samples])
+    encoded = network.encode([sample.mel for sample in samples], _MEL_FRAMES_STEP)
     relation_logits_BR = network.relation_logits(encoded).float()
     schema = sequencer.schema
     probabilities = relation_logits_BR.detach().sigmoid().tolist()
@@ -100,7 +105,7 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
     packed = pack_samples(samples, prompts, sequencer, config)
     padding_target = sequencer.tokenizer.eot_id if config.train.loss_on == "everything" else IGNORE
     ids, positions, targets, is_transcript, mask = (
-        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target)
+        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target, _TOKENS_STEP)
     )
     cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
     decoder = network.whisper.decoder

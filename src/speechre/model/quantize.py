@@ -1,0 +1,44 @@
+"""Weights for storage: float32, float16, or matrices as 8-bit integers with one scale a row.
+
+Only the file is small: :func:`unpack` gives float32 again, so a model computes as any other. A row's largest magnitude
+becomes 127 (symmetric, round to nearest), so that no weight is off by more than 1/254 of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+SCALE = "/scale"
+_ROW_VALUES_MIN = 64  # shorter rows would carry more scale than they save
+
+
+def pack(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors as they are stored; with int8, what is no matrix of long rows becomes float16. Integers stay."""
+    packed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu()
+        if not tensor.is_floating_point():
+            packed[name] = tensor.contiguous()
+        elif dtype != torch.int8:
+            packed[name] = tensor.to(dtype).contiguous()
+        elif tensor.dim() < 2 or tensor[0].numel() < _ROW_VALUES_MIN:
+            packed[name] = tensor.to(torch.float16).contiguous()
+        else:
+            rows = tensor.float().flatten(1)
+            scales = (rows.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+            packed[name] = (rows / scales[:, None]).round().to(torch.int8).view(tensor.shape).contiguous()
+            packed[name + SCALE] = scales
+    return packed
+
+
+def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse: float32 tensors, and integers that were no weights. Raises ``KeyError`` on a scale without rows."""
+    state = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}
+    for name, scales in packed.items():
+        if name.endswith(SCALE):
+            rows = state[name.removesuffix(SCALE)]
+            state[name.removesuffix(SCALE)] = (rows.float().flatten(1) * scales[:, None]).view(rows.shape)
+    return {name: (tensor.float() if tensor.is_floating_point() else tensor) for name, tensor in state.items()}
