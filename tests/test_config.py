@@ -57,7 +57,7 @@ def test_any_valid_config_survives_the_round_trip(train: TrainConfig, decode: De
     [
         ({"train": {"learning_rat": 1}}, ["config.train", '"learning_rat"', 'did you mean "learning_rate"?']),
         ({"trian": {}}, ["config", '"trian"', 'did you mean "train"?']),
-        ({"data": {"zzz": 1}}, ["config.data", '"zzz"', "expected one of train, dev, schema"]),
+        ({"data": {"zzz": 1}}, ["config.data", '"zzz"', "expected one of train, repeats, dev, schema"]),
         ({"train": {"steps": "many"}}, ["config.train.steps", "'many'", "expected int"]),
         ({"train": {"steps": 1.5}}, ["config.train.steps", "1.5", "expected int"]),
         ({"train": {"steps": True}}, ["config.train.steps", "True", "expected int"]),

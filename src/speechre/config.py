@@ -86,6 +86,7 @@ class TrainConfig:
     transcript_weight: float = 0.5
     relation_weight: float = 1.0
     answer_vocabulary: Literal["full", "batch"] = "full"  # batch: what the copy constraint could let through there
+    frozen_words: bool = False  # Whisper's own token embeddings stay; those of the new tokens learn
     frozen_encoder_layers: int = 0  # so many of the lowest, and the convolutions before them, stay Whisper's
     precision: Literal["no", "bf16"] = "no"
     seed: int = 1

@@ -28,7 +28,7 @@ def analysis(written: dict[str, tuple[Triplet, ...]], live_in: float = 0.5) -> A
         triplets=(),
         by_order=written,
         hypotheses={order: (Hypothesis(triplets),) for order, triplets in written.items()},
-        problems={order: () for order in written},
+        problems=dict.fromkeys(written, ()),
         transcript="Ann Oslo",
         relation_probabilities={"Live_In": live_in, "Kill": 0.3},
     )
@@ -85,14 +85,14 @@ def test_relation_free_utterances_raise_the_threshold() -> None:
 def test_nothing_found_is_an_error_and_so_is_a_long_recording() -> None:
     utterances = [utterance(1)]
     with pytest.raises(UsageError, match="nothing to calibrate on"):
-        fit(utterances, supports_of({"u1": analysis({o: () for o in ORDERS})}))
-    with pytest.raises(DataError, match="u1.*30 s"):
+        fit(utterances, supports_of({"u1": analysis(dict.fromkeys(ORDERS, ()))}))
+    with pytest.raises(DataError, match=r"u1.*30 s"):
         supports_of({"u1": analysis({})})
 
 
 def test_the_relation_heads_threshold_separates_its_probabilities() -> None:
     utterances = [utterance(number, stated=number < 5) for number in range(10)]
-    analyses = {u.id: analysis({o: () for o in ORDERS}, 0.8 if u.relations else 0.35) for u in utterances}
+    analyses = {u.id: analysis(dict.fromkeys(ORDERS, ()), 0.8 if u.relations else 0.35) for u in utterances}
     threshold, counts = relation_threshold(utterances, analyses)
     assert 0.35 < threshold <= 0.8
     assert counts.f1 == 1.0

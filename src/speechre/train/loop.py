@@ -52,7 +52,8 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
             rate = train.head_learning_rate
         elif name.startswith("whisper.encoder."):
             rate = train.encoder_learning_rate
-        decay = train.weight_decay if parameter.dim() > 1 else 0.0
+        is_kept = train.frozen_words and name == "whisper.decoder.embed_tokens.weight"
+        decay = train.weight_decay if parameter.dim() > 1 and not is_kept else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from speechre.config import Config
 from speechre.data.store import read_manifest
@@ -101,19 +102,28 @@ def prepare_examples(
     return examples
 
 
-def freeze(network: SpeechReNetwork, num_encoder_layers: int) -> None:
-    """Keep the lowest encoder layers, with the convolutions before them, as they are; 0 keeps none.
+def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
+    """Keep what ``train.frozen_encoder_layers`` and ``train.frozen_words`` say as it is.
 
-    They neither learn nor cost a backward pass. Where all layers are kept, so is the encoder's last normalization.
+    Frozen encoder layers, and the convolutions before them, neither learn nor cost a backward pass; where all layers
+    are kept, so is the encoder's last normalization.
     """
-    encoder = network.whisper.encoder
-    if num_encoder_layers == 0:
-        return
-    frozen = [encoder.conv1, encoder.conv2, encoder.embed_positions, *encoder.layers[:num_encoder_layers]]
-    if num_encoder_layers >= len(encoder.layers):
-        frozen.append(encoder.layer_norm)
-    for module in frozen:
-        module.requires_grad_(False)
+    num_layers, encoder = config.train.frozen_encoder_layers, network.whisper.encoder
+    if num_layers:
+        frozen = [encoder.conv1, encoder.conv2, encoder.embed_positions, *encoder.layers[:num_layers]]
+        if num_layers >= len(encoder.layers):
+            frozen.append(encoder.layer_norm)
+        for module in frozen:
+            module.requires_grad_(False)
+    if config.train.frozen_words:
+        first_new = sequencer.tokenizer.whisper_vocab_size
+
+        def keep_words(gradient_VD: Tensor) -> Tensor:
+            gradient_VD = gradient_VD.clone()
+            gradient_VD[:first_new] = 0.0
+            return gradient_VD
+
+        network.whisper.decoder.embed_tokens.weight.register_hook(keep_words)  # type: ignore[no-untyped-call]
 
 
 def repeat_examples(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
@@ -141,7 +151,7 @@ def start_training(
     dev = read_utterances(config.data.dev, "dev") if config.data.dev else []
     network, sequencer = build_network(config, schema)
     evaluate = evaluate_factory(dev, sequencer, config) if evaluate_factory is not None and dev else None
-    freeze(network, config.train.frozen_encoder_layers)
+    freeze(network, sequencer, config)
     examples = prepare_examples(train, sequencer, config, report)
     hours = sum(example.duration_s for example in examples) / 3600
     report(f"{len(examples)} utterances, {hours:.2f} h, {sum(len(e.triplets) for e in examples)} triplets")

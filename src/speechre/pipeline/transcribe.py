@@ -1,0 +1,115 @@
+"""Transcripts of a plain Whisper, as it was before any training here, and the files that keep them.
+
+Greedy, without timestamps, every recording padded to 30 s: Whisper as it was trained (Radford et al. 2022). A file of
+transcripts holds one object a line with ``id`` and ``transcript``; so do the predictions of ``speechre evaluate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from speechre.audio import SAMPLE_RATE_HZ
+from speechre.data.record import Fault, record_id
+from speechre.data.store import PathLike, parse_json, scan_lines
+from speechre.errors import DataError
+from speechre.model.backbone import KeyValues, Whisper
+from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
+from speechre.model.tokenizer import Tokenizer
+from speechre.model.weights import WhisperWeights, load_whisper
+
+# Speech has 3 to 5 tokens a second; what is far longer is a loop, and is cut.
+_TOKENS_PER_S = 10
+_TOKENS_MIN = 16
+
+
+class Transcriber:
+    """A plain Whisper."""
+
+    def __init__(self, weights: WhisperWeights, device: str = "cpu", language: str = "en") -> None:
+        self.name = weights.name
+        self._whisper = Whisper(weights.config)
+        self._whisper.load_state_dict(weights.state)
+        self._whisper.to(device).eval()
+        self._tokenizer = Tokenizer(weights.tokenizer_json)
+        self._prompt = self._tokenizer.start_ids(language)
+        self._blank_ids = [*self._tokenizer.encode_text(" "), self._tokenizer.eot_id]
+
+    @classmethod
+    def from_pretrained(cls, source: str = "tiny.en", device: str = "cpu") -> Transcriber:
+        """The Whisper that ``source`` names, see :func:`speechre.model.weights.load_whisper`."""
+        return cls(load_whisper(source), device)
+
+    @torch.inference_mode()
+    def transcribe(self, clips: Sequence[Tensor]) -> list[str]:
+        """The transcript of each clip: (N,) float samples at 16 kHz, at most 30 s. One batch."""
+        too_long = [len(clip) for clip in clips if len(clip) > WINDOW_SAMPLES]
+        if too_long:
+            raise ValueError(f"a clip of {too_long[0]} samples; cut it to {WINDOW_SAMPLES} (30 s)")
+        if not clips:
+            return []
+        device = self._whisper.decoder.embed_tokens.weight.device
+        num_mel_bins = self._whisper.config.num_mel_bins
+        mel_BMF = torch.stack([log_mel(clip, num_mel_bins, exact_length=False) for clip in clips]).to(device)
+        cross = self._whisper.decoder.cross_memory(self._whisper.encoder(mel_BMF))
+        longest = self._whisper.config.max_target_positions // 2
+        limits = [min(longest, _TOKENS_MIN + _TOKENS_PER_S * len(clip) // SAMPLE_RATE_HZ) for clip in clips]
+        return [self._tokenizer.decode_text(ids).strip() for ids in self._write(cross, limits)]
+
+    def _write(self, cross: list[KeyValues], limits: Sequence[int]) -> list[list[int]]:
+        """Greedy text tokens of each row, without the end, at most ``limits`` of them."""
+        device, eot_id = cross[0].keys.device, self._tokenizer.eot_id
+        written: list[list[int]] = [[] for _ in limits]
+        is_open = [True] * len(limits)
+        ids_BT = torch.tensor([self._prompt] * len(limits), device=device)
+        past: list[KeyValues] | None = None
+        position = 0
+        while any(is_open):
+            length = ids_BT.shape[1]
+            mask = torch.ones(length, length, dtype=torch.bool, device=device).tril() if past is None else None
+            positions_BT = torch.arange(position, position + length, device=device).expand(len(limits), -1)
+            hidden_BTD, past = self._whisper.decoder(ids_BT, positions_BT, mask, cross, None, past)
+            logits_BV = self._whisper.logits(hidden_BTD[:, -1])
+            logits_BV[:, eot_id + 1 :] = -torch.inf  # text or the end: no timestamp, no other task
+            if position == 0:
+                logits_BV[:, self._blank_ids] = -torch.inf  # as OpenAI's decoder does
+            position += length
+            chosen = logits_BV.argmax(dim=1)
+            for row, token_id in enumerate(chosen.tolist()):
+                if is_open[row] and token_id != eot_id:
+                    written[row].append(token_id)
+                is_open[row] = is_open[row] and token_id != eot_id and len(written[row]) < limits[row]
+            ids_BT = chosen[:, None]
+        return written
+
+
+def read_transcripts(path: PathLike) -> dict[str, str]:
+    """The transcript of each utterance id, in the file's sequence; keys other than ``id`` and ``transcript`` are
+    another program's.
+
+    Raises :class:`DataError`, naming file, line and id, on a malformed line, a duplicate id and a missing transcript.
+    """
+    path = Path(path)
+    out: dict[str, str] = {}
+    for line, content in scan_lines(path):
+        if isinstance(content, Fault):
+            raise DataError(f"{path}:{line}: {content.message}")
+        try:
+            record = parse_json(content)
+        except ValueError as error:
+            raise DataError(f"{path}:{line}: not JSON: {error}") from error
+        utterance_id = record_id(record)
+        if utterance_id is None:
+            raise DataError(f'{path}:{line}: no "id"; expected an object with "id" and "transcript", one a line')
+        transcript = record.get("transcript")
+        if not isinstance(transcript, str):
+            raise DataError(
+                f'{path}:{line} (utterance "{utterance_id}"): the transcript is {transcript!r}; expected a text'
+            )
+        if utterance_id in out:
+            raise DataError(f'{path}:{line} (utterance "{utterance_id}"): its id stands twice; make it unique')
+        out[utterance_id] = transcript
+    return out
