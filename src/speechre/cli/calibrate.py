@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     config = extractor.checkpoint.config
     if config.decode.vote != "weighted":
         raise UsageError(f"{extractor.checkpoint.model_id} votes as the paper does, without a confidence to calibrate")
+    if args.num_orders is not None and args.num_orders > len(config.decode.orders):
+        raise UsageError(f"--num-orders {args.num_orders}: only {len(config.decode.orders)} orders are asked for")
     utterances = _short_enough(utterances)
     analyses = _analyze(extractor, utterances)
     relations = None
@@ -100,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
         first = calibrate.fit(utterances, calibrate.supports_of(analyses), args.protocol)
         rule = WeightedVote(first.threshold, first.calibration)
         choices = calibrate.order_choices(utterances, analyses, rule, args.protocol)
-        if args.num_orders > len(choices):
-            raise UsageError(f"--num-orders {args.num_orders}: only {len(choices)} orders were asked for")
         config = replace(config, decode=replace(config.decode, orders=choices[args.num_orders - 1].orders))
     supports = calibrate.supports_of(analyses, config.decode.orders)
     fit = calibrate.fit(utterances, supports, args.protocol, max_relation_free=args.max_relation_free)
@@ -109,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
     decode = replace(config.decode, threshold=fit.threshold, calibration=curve)
     config = replace(config, decode=decode, name=args.name or config.name)
     checkpoint = extractor.checkpoint
-    save_checkpoint(args.output, checkpoint.network, checkpoint.tokenizer, checkpoint.schema, config, torch.float16)
+    save_checkpoint(
+        args.output, checkpoint.network, checkpoint.tokenizer, checkpoint.schema, config, getattr(torch, args.weights)
+    )
     message(f"wrote {args.output}")
     found = _result(fit, config, relations[1].f1 if relations else None, choices, len(utterances))
     with open_output(None) as out:

@@ -103,9 +103,11 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
         for sample, row in zip(samples, probabilities, strict=True)
     ]
     packed = pack_samples(samples, prompts, sequencer, config)
-    padding_target = sequencer.tokenizer.eot_id if config.train.loss_on == "everything" else IGNORE
+    padding_target, multiple_of = IGNORE, _TOKENS_STEP
+    if config.train.loss_on == "everything":  # padding counts, so there must be no more of it than the paper's
+        padding_target, multiple_of = sequencer.tokenizer.eot_id, 1
     ids, positions, targets, is_transcript, mask = (
-        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target, _TOKENS_STEP)
+        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target, multiple_of)
     )
     cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
     decoder = network.whisper.decoder
