@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import MakeSound, noise
 from speechre.cli import main
+from tests.conftest import MakeSound, noise
 
 
 def wav_header(num_data_bytes: int, rate_hz: int = 16_000, channels: int = 1) -> bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeSound
 from speechre.cli import main
 from speechre.data.store import read_manifest
+from tests.conftest import MakeSound
 
 ITEM = {
     "sentence": "Ann Lee lives in Oslo .",

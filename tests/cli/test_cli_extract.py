@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeSound
 from speechre.cli import main
 from speechre.cli.output import Output, open_output, print_extraction
 from speechre.types import Entity, Extraction, Triplet
+from tests.conftest import MakeSound
 
 EXTRACTION = Extraction(
     id="talk",

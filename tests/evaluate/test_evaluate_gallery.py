@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import MakeSound, noise
 from speechre.audio import read_audio
 from speechre.evaluate import gallery
 from speechre.evaluate.details import Answer, UtteranceDetail
@@ -17,6 +16,7 @@ from speechre.evaluate.gallery import encode_opus, gallery_sequence, make_cards
 from speechre.evaluate.mistakes import Mistake
 from speechre.types import AudioRef, Utterance
 from test_metrics import triplet
+from tests.conftest import MakeSound, noise
 
 ANNA = triplet("Anna", "Live_In", "Lima")
 MISSED, MISTYPED = Mistake("missed", gold=ANNA), Mistake("wrong_type", ANNA, replace(ANNA, relation="Kill"))

@@ -13,7 +13,6 @@ import pytest
 from test_evaluate_details import CANDIDATES, answers, details
 from test_evaluate_run import ANALYSES, CONFIG, UTTERANCES, evaluation
 
-from conftest import MakeSound
 from speechre.config import Config
 from speechre.errors import UsageError
 from speechre.evaluate.details import Answer, describe
@@ -22,6 +21,7 @@ from speechre.evaluate.report import Report, evaluation_report, score_report
 from speechre.evaluate.run import evaluate
 from speechre.metrics import per_relation, score
 from speechre.types import AudioRef, Entity, Relation, Triplet, Utterance
+from tests.conftest import MakeSound
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>{{ 7*7 }}&amp;\x00\x1b\ud800"
