@@ -44,6 +44,7 @@ class ModelConfig:
     relation_prompt: bool = True
     relation_padding: bool = False  # the paper pads prompts with a token of their own to the batch's longest
     exact_length: bool = True  # False: pad every clip to 30 s, as Whisper was trained
+    tail_s: float = 0.0  # silence after every clip of exact length: Whisper knows no speech that stops at the end
     orders: tuple[str, ...] = tuple(ORDERS)
 
 
@@ -248,6 +249,7 @@ def _check(config: Config, where: str) -> None:
         and len(config.data.repeats) in (0, len(config.data.train)),
         "data.max_duration_s": 0 < config.data.max_duration_s <= 30.0,
         "augment.speed": 0 <= augment.speed < 0.5,
+        "model.tail_s": 0 <= config.model.tail_s <= 30,
         "augment.pad_s": 0 <= augment.pad_s <= 15,
         "augment.room": 0 <= augment.room <= 1,
         "augment.telephone": 0 <= augment.telephone <= 1,

@@ -52,7 +52,7 @@ def dev_evaluator(
         engine = DecodingEngine(network, sequencer, config.model, decode)
         size = config.train.batch_size
         num_mel_bins = network.config.num_mel_bins
-        mels = [log_mel(sound, num_mel_bins, config.model.exact_length) for sound in sounds]
+        mels = [log_mel(sound, num_mel_bins, config.model.exact_length, config.model.tail_s) for sound in sounds]
         analyses: list[Analysis] = []
         for start in range(0, len(mels), size):
             analyses += [

@@ -207,8 +207,8 @@ class Extractor:
 
     def _mel(self, samples: Samples) -> torch.Tensor:
         checkpoint = self.checkpoint
-        num_mel_bins = checkpoint.network.config.num_mel_bins
-        return log_mel(torch.from_numpy(samples), num_mel_bins, checkpoint.config.model.exact_length)
+        model, num_mel_bins = checkpoint.config.model, checkpoint.network.config.num_mel_bins
+        return log_mel(torch.from_numpy(samples), num_mel_bins, model.exact_length, model.tail_s)
 
 
 def without_threshold(rule: VoteRule) -> VoteRule:

@@ -35,15 +35,16 @@ def num_frames(num_samples: int) -> int:
     return 2 * -(-num_samples // _STEP_SAMPLES)
 
 
-def log_mel(samples: Tensor, num_mel_bins: int, exact_length: bool = True) -> Tensor:
+def log_mel(samples: Tensor, num_mel_bins: int, exact_length: bool = True, tail_s: float = 0.0) -> Tensor:
     """Whisper's log-mel features of one clip.
 
     ``samples`` is (N,) floating point at 16 kHz, on any device; the result is (M, T) float32 there, T =
     :func:`num_frames` of N. The clip is padded with zeros to a whole number of 20 ms steps, so no sample is
     lost and a clip of any length works. The clamp at 80 dB below the maximum is over the whole clip: features
-    depend on what is in the clip, not on other clips of a batch. Without ``exact_length`` a clip shorter than
-    30 s is first filled up with silence to :data:`WINDOW_SAMPLES`, as Whisper was trained. Raises
-    :class:`AudioError` if there are no samples or some are not finite.
+    depend on what is in the clip, not on other clips of a batch. ``tail_s`` seconds of silence follow the clip, as
+    far as the window of 30 s has room for them; without ``exact_length`` a shorter clip is filled up with silence to
+    :data:`WINDOW_SAMPLES`, as Whisper was trained. Raises :class:`AudioError` if there are no samples or some are not
+    finite.
     """
     if samples.ndim != 1 or not samples.is_floating_point():
         raise ValueError(f"samples are {samples.dtype} {list(samples.shape)}; expected floating point (N,)")
@@ -51,9 +52,9 @@ def log_mel(samples: Tensor, num_mel_bins: int, exact_length: bool = True) -> Te
         raise AudioError("the clip holds no samples; expected at least one")
     if not bool(torch.isfinite(samples).all()):
         raise AudioError("the clip holds samples that are not finite (NaN or infinity); decode the audio again")
-    missing = -samples.numel() % _STEP_SAMPLES
-    if not exact_length:
-        missing = max(missing, WINDOW_SAMPLES - samples.numel())
+    room = max(0, WINDOW_SAMPLES - samples.numel())
+    tail = min(room, round(tail_s * SAMPLE_RATE_HZ)) if exact_length else room
+    missing = tail + -(samples.numel() + tail) % _STEP_SAMPLES
     padded = torch.nn.functional.pad(samples.to(torch.float32), (0, missing))
     window = torch.hann_window(_STFT_SAMPLES, device=samples.device)
     spectrum_FT = torch.stft(

