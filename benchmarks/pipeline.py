@@ -27,14 +27,17 @@ from speechre.audio import read_audio_ref
 from speechre.data.plain_text import plain_utterance
 from speechre.data.predictions import read_predictions
 from speechre.data.store import read_manifest, write_atomically
+from speechre.data.transcripts import read_transcripts
 from speechre.errors import DataError, SpeechreError, UsageError
+from speechre.evaluate.plain_whisper import Transcriber
 from speechre.evaluate.run import describe_machine
 from speechre.extract.chunks import split_at_pauses
 from speechre.metrics import score
-from speechre.pipeline.reader import RELATION_THRESHOLD, TextModel, TextReader, load_text_model, save_text_model
-from speechre.pipeline.texts import TEXT_SOURCES, reach, training_texts, with_transcripts
-from speechre.pipeline.training import TextTraining, build_network, make_examples, train
-from speechre.pipeline.transcribe import Transcriber, read_transcripts
+from speechre.reader.folder import load_text_model
+from speechre.reader.reader import RELATION_THRESHOLD, TextModel, TextReader
+from speechre.reader.run import train_reader
+from speechre.reader.texts import TEXT_SOURCES, reach, with_transcripts
+from speechre.reader.training import TextTraining
 from speechre.schemas import load_schema
 from speechre.types import Utterance
 
@@ -179,8 +182,6 @@ def transcripts_of(utterances: Sequence[Utterance], transcriber: Transcriber, ba
 def run_train(options: argparse.Namespace) -> None:
     utterances = [utterance for path in options.manifests for utterance in read_manifest(path)]
     transcripts = read_transcripts(options.transcripts) if options.transcripts else None
-    if options.output.exists():
-        raise UsageError(f"{options.output} is there already; choose another --output")
     train_model(options, options.text, utterances, transcripts, options.output)
 
 
@@ -191,20 +192,10 @@ def train_model(
     transcripts: Mapping[str, str] | None,
     output: Path,
 ) -> TextModel:
-    """Train on one kind of text, save, and return the model as it was saved."""
+    """Train on one kind of text with the options of :func:`add_training`."""
     settings = TextTraining(**{field.name: getattr(options, field.name) for field in fields(TextTraining)})
     schema = load_schema(options.schema)
-    texts = training_texts(utterances, source, transcripts)
-    network, tokenizer = build_network(settings, schema)
-    examples = make_examples(texts, tokenizer, schema, message)
-    num_entities = sum(len(example.entities) for example in examples)
-    num_relations = sum(len(kinds) for example in examples for kinds in example.relations.values())
-    message(f"{source}: {len(examples)} texts, {num_entities} entities, {num_relations} relations")
-    started = time.monotonic()
-    train(network, examples, settings, tokenizer.pad_id, message)
-    message(f"{source}: trained in {time.monotonic() - started:.0f} s")
-    save_text_model(output, TextModel(f"pipeline-{source}", network, tokenizer, schema, settings))
-    return load_text_model(output)
+    return train_reader(settings, schema, utterances, source, transcripts, output, f"pipeline-{source}", message)
 
 
 def run_predict(options: argparse.Namespace) -> None:

@@ -2,23 +2,24 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechre.calibration import Calibration
 from speechre.config import DecodeConfig
 from speechre.errors import ConfigError, UsageError
 from speechre.metrics import normalize_text
 from speechre.orders import ORDERS
 from speechre.types import Entity, Triplet
 from speechre.vote import (
-    Calibration,
     Hypothesis,
     PaperVote,
     VoteRule,
     WeightedVote,
-    raw_supports,
+    raw_evidence,
     vote,
     vote_rule,
 )
@@ -228,73 +229,58 @@ def test_supports_cover_every_triplet_of_every_beam(beams: dict[str, list[Hypoth
         for h in hypotheses
         for t in h.triplets
     }
-    assert len(raw_supports(beams)) == len(written)
+    assert len(raw_evidence(beams)) == len(written)
 
 
 @given(ballots)
 def test_greedy_support_is_votes_over_orders(beams: dict[str, list[Hypothesis]]) -> None:
     single = {name: hypotheses[:1] for name, hypotheses in beams.items()}
-    for t in raw_supports(single):
-        assert t.confidence == pytest.approx((t.votes or 0) / len(beams))
+    for evidence in raw_evidence(single):
+        assert evidence.support == pytest.approx((evidence.triplet.votes or 0) / len(beams))
+        assert evidence.belief == 0
 
 
-# -- calibration
+# -- the reader
 
 
-def test_fit_finds_the_curve_that_made_the_data() -> None:
-    rng = random.Random(7)
-    truth = Calibration(1.5, -1.0)
-    supports = [rng.random() for _ in range(20_000)]
-    fitted = Calibration.fit(supports, [rng.random() < truth(s) for s in supports])
-    assert fitted.slope == pytest.approx(truth.slope, rel=0.05)
-    assert fitted.intercept == pytest.approx(truth.intercept, rel=0.05)
+def read(triplet_: Triplet, belief: float) -> Triplet:
+    return replace(triplet_, confidence=belief)
 
 
-def test_fitted_probabilities_add_up_to_the_hits() -> None:
-    supports = [1 / 6, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0, 1.0]
-    is_right = [False, False, True, False, True, True, True, True]
-    fitted = Calibration.fit(supports, is_right)
-    # The condition of the optimum, with Platt's smoothed targets in place of 0 and 1: 5 hits and 3 misses.
-    assert sum(map(fitted, supports)) == pytest.approx(5 * 6 / 7 + 3 * 1 / 5, abs=1e-4)
+def test_without_a_curve_orders_and_reader_weigh_alike() -> None:
+    found = [read(ANNA, 0.9), read(CARLA, 0.6)]
+    result = vote(greedy(hrt=[ANNA, BERT], htr=[ANNA]), WeightedVote(0.0), found)
+    assert [(t.head.text, t.confidence, t.votes, t.orders) for t in result] == [
+        ("Anna", pytest.approx(0.95), 2, ("hrt", "htr")),
+        ("Carla", pytest.approx(0.3), 0, ()),
+        ("Bert", pytest.approx(0.25), 1, ("hrt",)),
+    ]
 
 
-@given(st.lists(st.tuples(st.sampled_from([i / 6 for i in range(7)]) | st.floats(0, 1), st.booleans()), min_size=1))
-def test_fit_is_finite_and_never_falls(data: list[tuple[float, bool]]) -> None:
-    fitted = Calibration.fit([s for s, _ in data], [right for _, right in data])
-    assert fitted.slope >= 0
-    assert math.isfinite(fitted.slope)
-    assert 0 <= fitted(0.0) <= fitted(0.5) <= fitted(1.0) <= 1
+def test_with_a_reader_its_own_curve_counts() -> None:
+    rule = WeightedVote(0.0, Calibration(3.0, -3.0), Calibration(0.5, -1.0, 2.0))
+    alone, joint = (vote(greedy(hrt=[ANNA]), rule, found) for found in (None, [read(ANNA, 0.7)]))
+    assert alone[0].confidence == pytest.approx(Calibration(3.0, -3.0)(1.0))
+    assert joint[0].confidence == pytest.approx(Calibration(0.5, -1.0, 2.0)(1.0, 0.7))
 
 
-@pytest.mark.parametrize("is_right", [[True] * 8, [False] * 8, [False] * 4 + [True] * 4])
-def test_separable_data_get_a_finite_curve(is_right: list[bool]) -> None:
-    fitted = Calibration.fit([0.1] * 4 + [0.9] * 4, is_right)
-    assert 0.05 < fitted(0.1) <= fitted(0.9) < 0.95
+def test_a_reader_who_finds_nothing_speaks_against_what_the_orders_wrote() -> None:
+    rule = WeightedVote(0.0, reader_calibration=Calibration(1.0, 0.0, 1.0))
+    (silent,), (agreed,) = (vote(greedy(hrt=[ANNA]), rule, found) for found in ([], [read(ANNA, 0.9)]))
+    assert (silent.confidence or 0) < 0.6 < (agreed.confidence or 0)
 
 
-def test_supports_a_hair_apart_are_no_reason_for_a_leap() -> None:
-    fitted = Calibration.fit([0.5, 0.5001] * 4, [False, True] * 4)
-    assert 0.45 < fitted(0.2) <= fitted(0.8) < 0.55
+def test_what_is_read_twice_counts_once_at_its_highest_belief_and_under_the_orders_spelling() -> None:
+    found = [read(triplet("ANNA"), 0.2), read(triplet("anna."), 0.8)]
+    (result,) = vote(greedy(hrt=[ANNA]), WeightedVote(0.0), found)
+    assert (result.head.text, result.confidence) == ("Anna", pytest.approx(0.9))
 
 
-def test_where_support_misleads_the_curve_is_flat() -> None:
-    fitted = Calibration.fit([0.1] * 10 + [0.9] * 10, [True] * 10 + [False] * 10)
-    assert fitted.slope == 0
-    assert fitted(0.3) == pytest.approx(0.5)
+def test_the_papers_vote_has_no_reader() -> None:
+    assert vote(greedy(hrt=[ANNA], htr=[ANNA]), PaperVote(2), [read(BERT, 1.0)]) == (ANNA,)
 
 
-@pytest.mark.parametrize(("supports", "is_right"), [([], []), ([0.5], []), ([1.5], [True]), ([math.nan], [True])])
-def test_fit_refuses_what_it_cannot_use(supports: list[float], is_right: list[bool]) -> None:
-    with pytest.raises(UsageError):
-        Calibration.fit(supports, is_right)
-
-
-def test_calibration_does_not_overflow() -> None:
-    assert Calibration(1e6, -1e3)(0.9) == 1.0
-    assert Calibration(1e6, -1e8)(1.0) == 0.0
-
-
-# -- storage
+# -- the config
 
 
 def test_the_config_says_the_rule() -> None:
@@ -302,29 +288,11 @@ def test_the_config_says_the_rule() -> None:
     assert vote_rule(DecodeConfig(threshold=0.4)) == WeightedVote(0.4)
     expected = WeightedVote(0.5, Calibration(0.8, -0.3))
     assert vote_rule(DecodeConfig(calibration=(0.8, -0.3))) == expected
+    joint = WeightedVote(0.5, reader_calibration=Calibration(0.8, -0.3, 1.2))
+    assert vote_rule(DecodeConfig(reader_calibration=(0.8, 1.2, -0.3))) == joint
 
 
 @pytest.mark.parametrize("config", [DecodeConfig(vote="paper", min_votes=0), DecodeConfig(threshold=1.2)])
 def test_a_rule_out_of_range_is_a_config_error(config: DecodeConfig) -> None:
     with pytest.raises(ConfigError):
         vote_rule(config)
-
-
-def test_a_calibration_survives_a_checkpoint() -> None:
-    assert Calibration.from_dict(Calibration(2.0, -1.0).to_dict()) == Calibration(2.0, -1.0)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {},
-        {"slope": 1.0},
-        {"slope": 1.0, "intercept": 0.0, "extra": 0.0},
-        {"slope": "1", "intercept": 0.0},
-        {"slope": True, "intercept": 0.0},
-        {"slope": math.nan, "intercept": 0.0},
-    ],
-)
-def test_a_malformed_calibration_is_a_config_error(data: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="expected two finite numbers, slope and intercept"):
-        Calibration.from_dict(data)

@@ -113,6 +113,8 @@ class DecodeConfig:
     min_votes: int = 2  # of the paper's vote
     threshold: float = 0.5  # of the weighted vote's confidence
     calibration: tuple[float, float] = (1.0, 0.0)  # slope and intercept on the logit of the raw support
+    reader: bool = True  # a text reader, where the model has one, reads the transcript and votes too
+    reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ def _check(config: Config, where: str) -> None:
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
         "decode.min_votes": decode.min_votes >= 1,
+        "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,
         "decode.relation_threshold": 0.0 <= decode.relation_threshold <= 1.0,
         "data.repeats": all(count >= 1 for count in config.data.repeats)

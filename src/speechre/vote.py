@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard, cast
 
+from speechre.calibration import Calibration
 from speechre.config import DecodeConfig
 from speechre.errors import ConfigError, UsageError
 from speechre.metrics import normalize_text
@@ -21,11 +21,7 @@ from speechre.types import Entity, Triplet
 
 # Six sixths may sum to a hair less than 1: a threshold is meant up to rounding.
 _ROUNDING = 1e-9
-# Weighs slope**2 / 2 in the loss of a fit: nothing beside dozens of judgements, but it keeps the slope finite
-# where all supports are the same and tame where they differ by a hair.
-_RIDGE = 1e-2
-# Below a vote of one order in six, and as far from 1: where log-odds would run off to infinity.
-_MIN_SUPPORT = 0.02
+_UNCALIBRATED = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,66 +53,6 @@ class Ballot:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """A logistic curve from raw support to a probability, over the support's log-odds.
-
-    ``1 / (1 + exp(-(slope * logit(support) + intercept)))``, where the support is first held between 0.02
-    and 0.98: unanimity of six orders is strong evidence, not infinite evidence. Slope 1 and intercept 0,
-    the default, means no calibration: the support itself.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def __call__(self, support: float) -> float:
-        """The probability that a triplet with this support (0 to 1) is right."""
-        if (self.slope, self.intercept) == (1.0, 0.0):
-            return support
-        return _sigmoid(self.slope * _logit(support) + self.intercept)
-
-    def to_dict(self) -> dict[str, float]:
-        """The JSON form, stored in checkpoints."""
-        return {"slope": self.slope, "intercept": self.intercept}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """The inverse of :meth:`to_dict`. Raises :class:`ConfigError` on other keys or values."""
-        slope, intercept = data.get("slope"), data.get("intercept")
-        if len(data) == 2 and _is_finite_number(slope) and _is_finite_number(intercept):
-            return cls(float(slope), float(intercept))
-        raise ConfigError(f"calibration: got {dict(data)}; expected two finite numbers, slope and intercept")
-
-    @classmethod
-    def fit(cls, supports: Sequence[float], is_right: Sequence[bool], max_steps: int = 50) -> Calibration:
-        """The curve that makes the development set's hits and misses likeliest.
-
-        Platt's method with his smoothed targets, so that a set without any miss still gets a finite curve, by
-        damped Newton steps (Lin, Lin and Weng 2007, "A note on Platt's probabilistic outputs for support
-        vector machines"). Where more support comes with fewer hits the slope is 0 and the curve flat at the
-        share of hits: confidence never falls as support grows.
-
-        Raises :class:`UsageError` when there is nothing to fit, when the two sequences differ in length and
-        when a support is not between 0 and 1.
-        """
-        if not supports or len(supports) != len(is_right):
-            raise UsageError(
-                f"a calibration needs at least one support and a judgement for each; "
-                f"got {len(supports)} supports and {len(is_right)} judgements"
-            )
-        wild = [s for s in supports if not 0 <= s <= 1]
-        if wild:
-            raise UsageError(f"a calibration is fitted on raw supports from 0 to 1; got {wild[0]}")
-        num_right = sum(map(bool, is_right))
-        target_right, target_wrong = (num_right + 1) / (num_right + 2), 1 / (len(is_right) - num_right + 2)
-        targets = [target_right if right else target_wrong for right in is_right]
-        slope, intercept = _fit_logistic([_logit(s) for s in supports], targets, max_steps)
-        if slope < 0:
-            share = math.fsum(targets) / len(targets)
-            slope, intercept = 0.0, math.log(share / (1 - share))
-        return cls(slope, intercept)
-
-
-@dataclass(frozen=True, slots=True)
 class PaperVote:
     """The paper's rule: a triplet stays if at least ``min_votes`` orders wrote the identical five strings.
 
@@ -131,8 +67,10 @@ class PaperVote:
         if self.min_votes < 1:
             raise ConfigError(f"min_votes must be at least 1; got {self.min_votes}")
 
-    def __call__(self, ballots: Sequence[Ballot]) -> Iterator[Triplet]:
-        """The triplets that stay, in the sequence they were first written."""
+    def __call__(self, ballots: Sequence[Ballot], read: Sequence[Triplet] | None = None) -> Iterator[Triplet]:
+        """The triplets that stay, in the sequence they were first written. The paper has no reader: ``read`` does not
+        count.
+        """
         needed = self.min_votes if self.min_votes <= len(ballots) else self.min_votes / 2
         for mentions in _group(ballots, _identical):
             orders = _voters(mentions)
@@ -142,33 +80,37 @@ class PaperVote:
 
 @dataclass(frozen=True, slots=True)
 class WeightedVote:
-    """Support from all beams of all orders, calibrated, against a threshold.
+    """Support from all beams of all orders, and the text reader's belief, calibrated, against a threshold.
 
     An order's hypotheses share its belief by the softmax of their scores. A triplet's support is the belief
     in the hypotheses that contain it, averaged over the orders: a number from 0 to 1, and votes over orders
-    where every order has a single hypothesis. Confidence is ``calibration(support)``, and a triplet stays
-    when confidence >= ``threshold``.
+    where every order has a single hypothesis. Confidence is ``calibration(support)``, or, where a reader has read the
+    transcript, ``reader_calibration(support, belief)`` (without that curve the mean of both), and a triplet stays when
+    confidence >= ``threshold``.
 
     Spellings that normalize alike are one triplet. Its pair of types, the text of its head and the text of
     its tail are each the form with the most belief behind it, then with the best score, then the first
-    written.
+    written; the orders' forms come before the reader's.
     """
 
     threshold: float = 0.5
-    calibration: Calibration = Calibration()
+    calibration: Calibration = _UNCALIBRATED
+    reader_calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"the threshold of a vote is a probability from 0 to 1; got {self.threshold}")
 
-    def __call__(self, ballots: Sequence[Ballot]) -> Iterator[Triplet]:
-        """The triplets that stay, in the sequence they were first written."""
-        for mentions in _group(ballots, _normalized):
-            support = min(1.0, math.fsum(m.belief for m in mentions) / len(ballots))
-            confidence = self.calibration(support)
+    def __call__(self, ballots: Sequence[Ballot], read: Sequence[Triplet] | None = None) -> Iterator[Triplet]:
+        """The triplets that stay, in the sequence they were first written, those that were only read behind them."""
+        for triplet, support, belief in _weigh(ballots, read or ()):
+            confidence = self.calibration(support) if read is None else self._joint(support, belief)
             if confidence >= self.threshold - _ROUNDING:
-                orders = _voters(mentions)
-                yield replace(_merge(mentions), confidence=confidence, votes=len(orders), orders=orders)
+                yield replace(triplet, confidence=confidence)
+
+    def _joint(self, support: float, belief: float) -> float:
+        curve = self.reader_calibration
+        return (support + belief) / 2 if curve is None else curve(support, belief)
 
 
 VoteRule = PaperVote | WeightedVote
@@ -178,33 +120,68 @@ def vote_rule(config: DecodeConfig) -> VoteRule:
     """The rule that a run's config asks for. Raises :class:`ConfigError` on numbers that make no rule."""
     if config.vote == "paper":
         return PaperVote(config.min_votes)
-    return WeightedVote(config.threshold, Calibration(*config.calibration))
+    joint = None
+    if config.reader_calibration:
+        slope, reader_slope, intercept = config.reader_calibration
+        joint = Calibration(slope, intercept, reader_slope)
+    return WeightedVote(config.threshold, Calibration(*config.calibration), joint)
 
 
-def vote(hypotheses: Mapping[str, Sequence[Hypothesis]], rule: VoteRule) -> tuple[Triplet, ...]:
+def vote(
+    hypotheses: Mapping[str, Sequence[Hypothesis]], rule: VoteRule, read: Sequence[Triplet] | None = None
+) -> tuple[Triplet, ...]:
     """One list of triplets from what each order wrote: the most confident first, then the first written.
 
     ``hypotheses`` maps the name of an order to its hypotheses, best first. An order that found nothing has
     an empty sequence or an empty hypothesis, and still counts among the orders. Each triplet carries
     ``confidence``, ``votes`` (the number of orders whose best hypothesis wrote it) and ``orders`` (their
     names, in the sequence of :data:`~speechre.orders.ORDERS`, whatever the sequence of the mapping). A
-    triplet that stands twice in a hypothesis counts once.
+    triplet that stands twice in a hypothesis counts once. ``read`` is what a text reader believes of the
+    transcript, its beliefs as confidences; ``None`` where there is no reader.
 
     Raises :class:`UsageError` on an unknown order, on no order at all and on a score that is no
     log-probability.
     """
-    names = {order.name for order in select_orders(hypotheses)}
-    ballots = [Ballot.of(name, hypotheses[name]) for name in ORDERS if name in names]
     # A stable sort: equal confidences stay in the sequence they were first written.
-    return tuple(sorted(rule(ballots), key=lambda triplet: -(triplet.confidence or 0.0)))
+    return tuple(sorted(rule(_ballots(hypotheses), read), key=lambda triplet: -(triplet.confidence or 0.0)))
 
 
-def raw_supports(hypotheses: Mapping[str, Sequence[Hypothesis]]) -> tuple[Triplet, ...]:
-    """Every triplet that any beam wrote, with its raw support as confidence: what a calibration is fitted on.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A triplet that any beam wrote or the reader read, and how much speaks for it: two numbers from 0 to 1."""
 
-    Raises as :func:`vote` does.
-    """
-    return vote(hypotheses, WeightedVote(threshold=0.0))
+    triplet: Triplet
+    support: float
+    belief: float
+
+
+def raw_evidence(
+    hypotheses: Mapping[str, Sequence[Hypothesis]], read: Sequence[Triplet] | None = None
+) -> tuple[Evidence, ...]:
+    """All triplets with what speaks for them: what a calibration is fitted on. Raises as :func:`vote` does."""
+    return tuple(Evidence(*weighed) for weighed in _weigh(_ballots(hypotheses), read or ()))
+
+
+def _ballots(hypotheses: Mapping[str, Sequence[Hypothesis]]) -> list[Ballot]:
+    names = {order.name for order in select_orders(hypotheses)}
+    return [Ballot.of(name, hypotheses[name]) for name in ORDERS if name in names]
+
+
+def _weigh(ballots: Sequence[Ballot], read: Sequence[Triplet]) -> Iterator[tuple[Triplet, float, float]]:
+    """Each triplet with votes and orders, its support and its belief."""
+    beliefs: dict[Hashable, Triplet] = {}
+    for triplet in read:
+        key = _normalized(triplet)
+        if key not in beliefs or (triplet.confidence or 0.0) > (beliefs[key].confidence or 0.0):
+            beliefs[key] = triplet
+    for mentions in _group(ballots, _normalized):
+        support = min(1.0, math.fsum(m.belief for m in mentions) / len(ballots))
+        orders = _voters(mentions)
+        same = beliefs.pop(_normalized(mentions[0].triplet), None)
+        merged = replace(_merge(mentions), votes=len(orders), orders=orders)
+        yield merged, support, 0.0 if same is None else same.confidence or 0.0
+    for triplet in beliefs.values():
+        yield replace(triplet, confidence=None, votes=0, orders=()), 0.0, triplet.confidence or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,47 +252,3 @@ def _softmax(scores: Sequence[float]) -> tuple[float, ...]:
     masses = [1.0 if score == best else math.exp(score - best) for score in scores]
     total = math.fsum(masses)
     return tuple(mass / total for mass in masses)
-
-
-def _logit(support: float) -> float:
-    held = min(max(support, _MIN_SUPPORT), 1 - _MIN_SUPPORT)
-    return math.log(held / (1 - held))
-
-
-def _sigmoid(x: float) -> float:
-    if x >= 0:
-        return 1 / (1 + math.exp(-x))
-    return math.exp(x) / (1 + math.exp(x))  # the same, without overflow
-
-
-def _fit_logistic(xs: Sequence[float], targets: Sequence[float], max_steps: int) -> tuple[float, float]:
-    """Slope and intercept of least cross-entropy: Newton's steps, halved until the loss does not rise."""
-
-    def loss(a: float, b: float) -> float:
-        # log(1 + e^z) - tz, written so that no exponential overflows
-        terms = (max(z, 0) + math.log1p(math.exp(-abs(z))) - t * z for z, t in ((a * x + b, t) for x, t in pairs))
-        return math.fsum(terms) + _RIDGE / 2 * a * a
-
-    pairs = list(zip(xs, targets, strict=True))
-    a, b = 0.0, 0.0
-    for _ in range(max_steps):
-        grad_a, grad_b, hess_aa, hess_ab, hess_bb = _RIDGE * a, 0.0, _RIDGE, 0.0, 0.0
-        for x, t in pairs:
-            p = _sigmoid(a * x + b)
-            grad_a, grad_b = grad_a + (p - t) * x, grad_b + (p - t)
-            w = p * (1 - p)
-            hess_aa, hess_ab, hess_bb = hess_aa + w * x * x, hess_ab + w * x, hess_bb + w
-        det = hess_aa * hess_bb - hess_ab * hess_ab
-        step_a = (hess_bb * grad_a - hess_ab * grad_b) / det
-        step_b = (hess_aa * grad_b - hess_ab * grad_a) / det
-        scale = 1.0
-        while scale > 1e-6 and loss(a - scale * step_a, b - scale * step_b) > loss(a, b):
-            scale /= 2
-        a, b = a - scale * step_a, b - scale * step_b
-        if abs(scale * step_a) + abs(scale * step_b) < 1e-9:
-            break
-    return a, b
-
-
-def _is_finite_number(value: object) -> TypeGuard[float]:
-    return type(value) in (int, float) and math.isfinite(cast(float, value))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from speechre.decode.ensemble import Analysis
 from speechre.errors import DataError, UsageError
-from speechre.evaluate.calibrate import fit, held_out_error, order_choices, relation_threshold, supports_of
+from speechre.evaluate.calibrate import evidence_of, fit, held_out_error, order_choices, relation_threshold
 from speechre.types import Entity, Relation, Triplet, Utterance
 from speechre.vote import Hypothesis, WeightedVote
 
@@ -50,18 +51,18 @@ def noisy_world(count: int, seed: int) -> tuple[list[Utterance], dict[str, Analy
 
 def test_confidence_means_the_share_that_is_right() -> None:
     utterances, analyses = noisy_world(3000, 1)
-    found = fit(utterances, supports_of(analyses))
+    found = fit(utterances, evidence_of(analyses))
     assert [found.calibration(votes / 3) for votes in (1, 2)] == pytest.approx([0.1, 0.5], abs=0.15)
     assert found.calibration(1.0) == pytest.approx(0.8, abs=0.15)
     assert found.held_out_error is not None
     assert found.held_out_error < 0.12  # a logistic curve bends only so far
-    raw = held_out_error(utterances, supports_of(analyses), "boundary", seed=2)
+    raw = held_out_error(utterances, evidence_of(analyses), "boundary", seed=2)
     assert raw == pytest.approx(found.held_out_error, abs=0.03)
 
 
 def test_the_threshold_has_the_best_f1() -> None:
     utterances, analyses = noisy_world(2000, 2)
-    found = fit(utterances, supports_of(analyses))
+    found = fit(utterances, evidence_of(analyses))
     assert found.triplet.f1 == max(counts.f1 for _, counts in found.curve)
     assert found.triplet == dict(found.curve)[found.threshold]
     assert found.relation_free_share is None
@@ -74,8 +75,8 @@ def test_relation_free_utterances_raise_the_threshold() -> None:
         utterances.append(free)
         wrote = (WRONG,) if number % 2 else ()
         analyses[free.id] = analysis({"hrt": wrote, "htr": wrote, "rht": ()})
-    loose = fit(utterances, supports_of(analyses))
-    strict = fit(utterances, supports_of(analyses), max_relation_free=0.05)
+    loose = fit(utterances, evidence_of(analyses))
+    strict = fit(utterances, evidence_of(analyses), max_relation_free=0.05)
     assert loose.relation_free_share is not None
     assert strict.relation_free_share == 0.0
     assert strict.threshold >= loose.threshold
@@ -85,9 +86,9 @@ def test_relation_free_utterances_raise_the_threshold() -> None:
 def test_nothing_found_is_an_error_and_so_is_a_long_recording() -> None:
     utterances = [utterance(1)]
     with pytest.raises(UsageError, match="nothing to calibrate on"):
-        fit(utterances, supports_of({"u1": analysis(dict.fromkeys(ORDERS, ()))}))
+        fit(utterances, evidence_of({"u1": analysis(dict.fromkeys(ORDERS, ()))}))
     with pytest.raises(DataError, match=r"u1.*30 s"):
-        supports_of({"u1": analysis({})})
+        evidence_of({"u1": analysis({})})
 
 
 def test_the_relation_heads_threshold_separates_its_probabilities() -> None:
@@ -110,3 +111,20 @@ def test_the_best_orders_are_found_for_each_number() -> None:
     assert choices[0].f1 == 1.0
     assert choices[0].mean_f1 < 1.0
     assert set(choices[1].orders) == {"htr", "rht"}
+
+
+def test_a_readers_belief_is_part_of_the_evidence_and_can_be_left_out() -> None:
+    rng = random.Random(5)
+    utterances, analyses = noisy_world(1500, 5)
+    for one in utterances:
+        right = any(RIGHT in written for written in analyses[one.id].by_order.values())
+        sure = rng.random() < 0.9  # the reader knows better than the orders
+        read = replace(RIGHT if right else WRONG, confidence=0.95 if right == sure else 0.1)
+        analyses[one.id] = replace(analyses[one.id], read=(read,))
+    alone = fit(utterances, evidence_of(analyses, reader=False))
+    joint = fit(utterances, evidence_of(analyses), reader=True)
+    assert alone.calibration.reader_slope == 0
+    assert joint.calibration.reader_slope > 0.5
+    assert joint.triplet.f1 > alone.triplet.f1 + 0.02
+    assert joint.held_out_error is not None
+    assert joint.held_out_error < 0.05

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from speechre import __version__
-from speechre.cli import calibrate, compare, data, evaluate, extract, score, train
+from speechre.cli import calibrate, compare, data, evaluate, extract, score, train, train_reader
 from speechre.cli.options import Parser
 from speechre.cli.output import discard_stdout, message, report_error
 from speechre.errors import SpeechreError, UsageError
@@ -35,7 +35,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="speechre", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"speechre {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (extract, evaluate, score, compare, train, calibrate, data):
+    for module in (extract, evaluate, score, compare, train, train_reader, calibrate, data):
         module.add_parser(commands)
     return parser
 

@@ -26,7 +26,8 @@ _DESCRIPTION = """\
 Fit what a model needs beyond its weights, and write the model with it to a new folder:
 the relation head's threshold (best F1 over relation types), the curve from support to confidence (so that 0.8
 means right in 8 of 10 cases), the threshold of confidence (best F1 under --max-relation-free), and with
---num-orders the best choice of so many element orders.
+--num-orders the best choice of so many element orders. With --reader the model gets a text reader (made by
+"speechre train-reader"), which reads the transcript and votes beside the orders.
 
 Use a development set: recordings of neither training nor test. Some of them should state no relation."""
 
@@ -37,6 +38,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("manifests", type=Path, nargs="+", metavar="M.jsonl", help="annotated recordings")
     parser.add_argument("--model", required=True, metavar="DIR|NAME", help="a model folder or a shipped model's name")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the calibrated model; a new folder")
+    parser.add_argument(
+        "--reader", type=Path, metavar="DIR", help="a text reader's folder, to become part of the model"
+    )
     parser.add_argument("--name", help="the calibrated model's name (default: as before)")
     parser.add_argument(
         "--max-relation-free",
@@ -80,9 +84,11 @@ def run(args: argparse.Namespace) -> int:
     from speechre.cli.model import load_extractor
     from speechre.evaluate import calibrate
     from speechre.model.checkpoint import save_checkpoint
-    from speechre.vote import WeightedVote
+    from speechre.vote import WeightedVote, vote_rule
 
     extractor = load_extractor(args)
+    if args.reader is not None:
+        extractor = _with_reader(extractor, args.reader)
     config = extractor.checkpoint.config
     if config.decode.vote != "weighted":
         raise UsageError(f"{extractor.checkpoint.model_id} votes as the paper does, without a confidence to calibrate")
@@ -99,18 +105,21 @@ def run(args: argparse.Namespace) -> int:
             analyses = _analyze(_with_config(extractor, config), utterances)
     choices = []
     if args.num_orders is not None:
-        first = calibrate.fit(utterances, calibrate.supports_of(analyses), args.protocol)
-        rule = WeightedVote(first.threshold, first.calibration)
+        rule = vote_rule(_fit(args, config, utterances, analyses)[0].decode)
+        assert isinstance(rule, WeightedVote)  # checked above
         choices = calibrate.order_choices(utterances, analyses, rule, args.protocol)
         config = replace(config, decode=replace(config.decode, orders=choices[args.num_orders - 1].orders))
-    supports = calibrate.supports_of(analyses, config.decode.orders)
-    fit = calibrate.fit(utterances, supports, args.protocol, max_relation_free=args.max_relation_free)
-    curve = (fit.calibration.slope, fit.calibration.intercept)
-    decode = replace(config.decode, threshold=fit.threshold, calibration=curve)
-    config = replace(config, decode=decode, name=args.name or config.name)
+    config, fit = _fit(args, config, utterances, analyses)
+    config = replace(config, name=args.name or config.name)
     checkpoint = extractor.checkpoint
     save_checkpoint(
-        args.output, checkpoint.network, checkpoint.tokenizer, checkpoint.schema, config, getattr(torch, args.weights)
+        args.output,
+        checkpoint.network,
+        checkpoint.tokenizer,
+        checkpoint.schema,
+        config,
+        getattr(torch, args.weights),
+        checkpoint.reader,
     )
     message(f"wrote {args.output}")
     found = _result(fit, config, relations[1].f1 if relations else None, choices, len(utterances))
@@ -120,6 +129,40 @@ def run(args: argparse.Namespace) -> int:
         else:
             print_tables(out, _tables(found))
     return 0
+
+
+def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
+    """The same model with a text reader. Raises :class:`UsageError` where the two do not go together."""
+    from speechre.reader.folder import load_text_model
+
+    checkpoint = extractor.checkpoint
+    reader = load_text_model(folder)
+    if reader.schema != checkpoint.schema:
+        raise UsageError(f"{folder} reads relations of another schema than {checkpoint.model_id}'s")
+    if not (checkpoint.config.model.transcript and checkpoint.config.decode.reader):
+        raise UsageError(f"{checkpoint.model_id} writes no transcript that a reader could read")
+    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size)
+
+
+def _fit(
+    args: argparse.Namespace, config: Config, utterances: Sequence[Utterance], analyses: dict[str, Analysis]
+) -> tuple[Config, Fit]:
+    """The config with its curves and threshold; the fit is that of all evidence, the reader's with it."""
+    from speechre.evaluate import calibrate
+
+    def fitted(reader: bool) -> Fit:
+        evidence = calibrate.evidence_of(analyses, config.decode.orders, reader)
+        limit = args.max_relation_free
+        return calibrate.fit(utterances, evidence, args.protocol, reader=reader, max_relation_free=limit)
+
+    fit = fitted(reader=False)
+    curve = (fit.calibration.slope, fit.calibration.intercept)
+    joint: tuple[float, ...] = ()
+    if any(analysis.read is not None for analysis in analyses.values()):
+        fit = fitted(reader=True)
+        joint = (fit.calibration.slope, fit.calibration.reader_slope, fit.calibration.intercept)
+    decode = replace(config.decode, threshold=fit.threshold, calibration=curve, reader_calibration=joint)
+    return replace(config, decode=decode), fit
 
 
 def _short_enough(utterances: Sequence[Utterance]) -> list[Utterance]:
@@ -155,6 +198,7 @@ def _result(
         "relation_threshold": config.decode.relation_threshold,
         "relation_f1": relation_f1,
         "calibration": list(config.decode.calibration),
+        "reader_calibration": list(config.decode.reader_calibration),
         "threshold": fit.threshold,
         "triplet": fit.triplet.to_dict(),
         "relation_free_share": fit.relation_free_share,
@@ -174,6 +218,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
         ("threshold of the relation head", text(found["relation_threshold"])),
         ("F1 of the relation head", text(found["relation_f1"])),
         ("calibration: slope, intercept", ", ".join(map(text, found["calibration"]))),
+        ("the same with the reader: slopes, intercept", ", ".join(map(text, found["reader_calibration"])) or "-"),
         ("threshold of confidence", text(found["threshold"])),
         ("precision, recall, F1 there", ", ".join(text(triplet[k]) for k in ("precision", "recall", "f1"))),
         ("relation-free utterances with a triplet", text(found["relation_free_share"])),

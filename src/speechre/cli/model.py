@@ -20,7 +20,7 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     from speechre.extract.extractor import Extractor
     from speechre.model.device import choose_device
 
-    given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold}
+    given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
     overrides = {key: value for key, value in given.items() if value is not None}
     extractor = Extractor.from_pretrained(
         args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides

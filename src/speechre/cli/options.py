@@ -87,6 +87,13 @@ def add_decoding(parser: Parser) -> None:
         help="keep triplets of this confidence or more, 0 to 1; weighted vote only (default: the model's)",
     )
     parser.add_argument(
+        "--no-reader",
+        dest="use_reader",
+        action="store_false",
+        default=None,
+        help="the element orders vote alone, without the model's text reader",
+    )
+    parser.add_argument(
         "--batch-size", type=positive_int, default=8, metavar="N", help="recordings at a time (default: 8)"
     )
     parser.add_argument(

@@ -22,7 +22,8 @@ class Analysis:
     """All that is known about one stretch of speech.
 
     ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every
-    beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was).
+    beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was); ``read``
+    what the text reader believes of the transcript, ``None`` without a reader.
     """
 
     triplets: tuple[Triplet, ...]
@@ -32,12 +33,20 @@ class Analysis:
     transcript: str | None
     relation_probabilities: Mapping[str, float]
     warnings: tuple[str, ...] = ()
+    read: tuple[Triplet, ...] | None = None
 
 
-def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule, constrained: bool = True) -> Analysis:
+def analyze(
+    decoded: Decoded,
+    sequencer: Sequencer,
+    rule: VoteRule,
+    constrained: bool = True,
+    read: tuple[Triplet, ...] | None = None,
+) -> Analysis:
     """Parse and vote. Never raises on what a model may write.
 
-    Without ``constrained`` (the paper's way) triplets stay as they were written.
+    Without ``constrained`` (the paper's way) triplets stay as they were written. ``read`` is what a text reader
+    believes of the transcript.
     """
     hypotheses: dict[str, tuple[Hypothesis, ...]] = {}
     by_order: dict[str, tuple[Triplet, ...]] = {}
@@ -53,13 +62,14 @@ def analyze(decoded: Decoded, sequencer: Sequencer, rule: VoteRule, constrained:
         problems[name] = (*found, *unfinished)
     warnings = () if decoded.is_transcript_finished else ("the transcript did not end; it was cut",)
     return Analysis(
-        triplets=vote(hypotheses, rule),
+        triplets=vote(hypotheses, rule, read),
         by_order=by_order,
         hypotheses=hypotheses,
         problems=problems,
         transcript=decoded.transcript,
         relation_probabilities=decoded.relation_probabilities,
         warnings=warnings,
+        read=read,
     )
 
 

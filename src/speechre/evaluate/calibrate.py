@@ -6,10 +6,11 @@ Nothing here runs a model; it reads what a model found on annotated utterances.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
+from speechre.calibration import Calibration
 from speechre.decode.ensemble import Analysis
 from speechre.errors import DataError, UsageError
 from speechre.metrics import Counts, score
@@ -20,8 +21,8 @@ from speechre.reliability import (
     judge,
     threshold_curve,
 )
-from speechre.types import Triplet, Utterance
-from speechre.vote import Calibration, WeightedVote, raw_supports, vote
+from speechre.types import Utterance
+from speechre.vote import Evidence, WeightedVote, raw_evidence, vote
 
 THRESHOLDS = tuple(i / 100 for i in range(1, 100))
 
@@ -52,67 +53,95 @@ class OrderChoice:
     mean_f1: float  # of all choices of that size
 
 
-Supports = Mapping[str, tuple[Triplet, ...]]
-"""Utterance id -> every triplet that any beam wrote, with its raw support as confidence."""
+EvidenceById = Mapping[str, tuple[Evidence, ...]]
+"""Utterance id -> every triplet that any beam wrote or the reader read, with what speaks for it."""
 
 
-def supports_of(analyses: Mapping[str, Analysis], orders: Sequence[str] | None = None) -> Supports:
-    """The raw supports of each utterance, of all orders or some.
+def evidence_of(
+    analyses: Mapping[str, Analysis], orders: Sequence[str] | None = None, reader: bool = True
+) -> EvidenceById:
+    """The raw evidence of each utterance, of all orders or some, with or without the reader's part in it.
 
     Raises :class:`DataError` for an utterance that was decoded in several chunks, whose beams cannot be compared.
     """
-    found: dict[str, tuple[Triplet, ...]] = {}
+    found: dict[str, tuple[Evidence, ...]] = {}
     for utterance_id, analysis in analyses.items():
         if not analysis.hypotheses:
             raise DataError(f'utterance "{utterance_id}" is longer than 30 s; leave it out of what is fitted on')
         hypotheses = {o: h for o, h in analysis.hypotheses.items() if orders is None or o in orders}
-        found[utterance_id] = raw_supports(hypotheses)
+        found[utterance_id] = raw_evidence(hypotheses, analysis.read if reader else None)
     return found
 
 
 def fit(
     utterances: Sequence[Utterance],
-    supports: Supports,
+    evidence: EvidenceById,
     protocol: str = "boundary",
     *,
+    reader: bool = False,
     max_relation_free: float = 1.0,
     seed: int = 0,
 ) -> Fit:
-    """Calibration and threshold.
+    """Calibration and threshold; with ``reader`` the curve weighs its beliefs too.
 
     The threshold is the one of the highest F1 among those at which no more than ``max_relation_free`` of the
     relation-free utterances get a triplet; where there is none, the highest threshold. Raises :class:`UsageError` if
     nothing was found to fit on.
     """
-    gold = {utterance.id: utterance.triplets for utterance in utterances}
-    judged = judge(gold, supports, protocol)
-    if not judged:
+    weighed = _judge(utterances, evidence, protocol)
+    if not weighed:
         raise UsageError("the model found no triplet in these utterances; there is nothing to calibrate on")
-    calibration = _fit_curve(judged)
-    calibrated = [_calibrated(one, calibration) for one in judged]
-    num_gold = score(gold, supports, protocol).triplet.num_gold
+    calibration = _fit_curve(weighed, reader)
+    calibrated = [one.calibrated(calibration) for one in weighed]
+    num_gold = score(
+        {utterance.id: utterance.triplets for utterance in utterances}, {u.id: () for u in utterances}, protocol
+    ).triplet.num_gold
     curve = threshold_curve(calibrated, num_gold, THRESHOLDS)
     free = [utterance.id for utterance in utterances if not utterance.relations]
-    surest = [max((calibration(t.confidence or 0.0) for t in supports[i]), default=0.0) for i in free]
+    surest = [max((calibration(e.support, e.belief) for e in evidence[i]), default=0.0) for i in free]
     best = curve[-1]
     for threshold, counts in curve:
         share = sum(c >= threshold for c in surest) / max(1, len(free))
         if share <= max_relation_free and counts.f1 > best[1].f1:
             best = (threshold, counts)
     share_at = sum(c >= best[0] for c in surest) / len(free) if free else None
-    error = held_out_error(utterances, supports, protocol, seed)
+    error = held_out_error(utterances, evidence, protocol, reader=reader, seed=seed)
     return Fit(calibration, best[0], best[1], share_at, error, tuple(curve))
 
 
-def _fit_curve(judged: Sequence[Judged]) -> Calibration:
-    return Calibration.fit([one.confidence for one in judged], [one.is_hit for one in judged])
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """The evidence for one triplet, and whether it is right."""
+
+    support: float
+    belief: float
+    is_hit: bool
+    votes: int | None
+
+    def calibrated(self, calibration: Calibration) -> Judged:
+        return Judged(calibration(self.support, self.belief), self.is_hit, self.votes)
 
 
-def _calibrated(one: Judged, calibration: Calibration) -> Judged:
-    return Judged(calibration(one.confidence), one.is_hit, one.votes)
+def _judge(utterances: Sequence[Utterance], evidence: EvidenceById, protocol: str) -> list[_Weighed]:
+    gold = {utterance.id: utterance.triplets for utterance in utterances}
+
+    def judged(value: Callable[[Evidence], float]) -> list[Judged]:
+        found = {i: tuple(replace(e.triplet, confidence=value(e)) for e in evidence[i]) for i in gold}
+        return judge(gold, found, protocol)
+
+    # The same triplets in the same sequence, once with the one number and once with the other.
+    pairs = zip(judged(lambda e: e.support), judged(lambda e: e.belief), strict=True)
+    return [_Weighed(one.confidence, other.confidence, one.is_hit, one.votes) for one, other in pairs]
 
 
-def held_out_error(utterances: Sequence[Utterance], supports: Supports, protocol: str, seed: int = 0) -> float | None:
+def _fit_curve(weighed: Sequence[_Weighed], reader: bool) -> Calibration:
+    beliefs = [one.belief for one in weighed] if reader else None
+    return Calibration.fit([one.support for one in weighed], [one.is_hit for one in weighed], beliefs)
+
+
+def held_out_error(
+    utterances: Sequence[Utterance], evidence: EvidenceById, protocol: str, *, reader: bool = False, seed: int = 0
+) -> float | None:
     """The expected calibration error on unseen utterances: each half under the curve of the other half.
 
     ``None`` where a half holds nothing to fit on.
@@ -120,12 +149,12 @@ def held_out_error(utterances: Sequence[Utterance], supports: Supports, protocol
     shuffled = list(utterances)
     random.Random(seed).shuffle(shuffled)
     halves = (shuffled[::2], shuffled[1::2])
-    judged = [
-        judge({u.id: u.triplets for u in half}, {u.id: supports[u.id] for u in half}, protocol) for half in halves
-    ]
-    if not all(judged):
+    weighed = [_judge(half, evidence, protocol) for half in halves]
+    if not all(weighed):
         return None
-    unseen = [_calibrated(one, _fit_curve(judged[1 - which])) for which, half in enumerate(judged) for one in half]
+    unseen = [
+        one.calibrated(_fit_curve(weighed[1 - which], reader)) for which, half in enumerate(weighed) for one in half
+    ]
     return expected_calibration_error(equal_width_bins(unseen))
 
 
@@ -153,7 +182,9 @@ def order_choices(
     for size in range(1, len(list(names)) + 1):
         scored = []
         for chosen in combinations(names, size):
-            answers = {key: vote({o: analyses[key].hypotheses[o] for o in chosen}, rule) for key in gold}
+            answers = {
+                key: vote({o: analyses[key].hypotheses[o] for o in chosen}, rule, analyses[key].read) for key in gold
+            }
             scored.append((score(gold, answers, protocol).triplet.f1, chosen))
         f1, orders = max(scored)
         choices.append(OrderChoice(orders, f1, sum(one for one, _ in scored) / len(scored)))

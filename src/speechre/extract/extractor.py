@@ -28,6 +28,7 @@ from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.chunks import split_at_pauses
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
+from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
 from speechre.vote import PaperVote, VoteRule, vote, vote_rule
 
@@ -74,6 +75,9 @@ class Extractor:
         self._sequencer = checkpoint.sequencer()
         config = checkpoint.config
         self._rule = vote_rule(config.decode)
+        self._reader: TextReader | None = None
+        if checkpoint.reader is not None and config.decode.reader and config.model.transcript:
+            self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
 
     @classmethod
@@ -167,7 +171,7 @@ class Extractor:
         """
         rule = without_threshold(self._rule)
         for recording, chunks in self._analyze_chunks(sources, on_error):
-            weighed = [replace(chunk, triplets=vote(chunk.hypotheses, rule)) for chunk in chunks]
+            weighed = [replace(chunk, triplets=vote(chunk.hypotheses, rule, chunk.read)) for chunk in chunks]
             yield recording, merge_analyses(chunks), merge_analyses(weighed).triplets
 
     def _analyze_chunks(
@@ -200,7 +204,13 @@ class Extractor:
             batch = slice(start, start + self.batch_size)
             decoded = self.engine.decode(mels[batch], None if prompts is None else prompts[batch])
             constrained = self.checkpoint.config.decode.constrained
-            analyses += [analyze(one, self._sequencer, self._rule, constrained) for one in decoded]
+            read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
+            if self._reader is not None:
+                read = self._reader.beliefs([one.transcript for one in decoded])
+            analyses += [
+                analyze(one, self._sequencer, self._rule, constrained, beliefs)
+                for one, beliefs in zip(decoded, read, strict=True)
+            ]
         for recording, ours in zip(recordings, chunks, strict=True):
             parts, analyses = analyses[: len(ours)], analyses[len(ours) :]
             yield recording, parts

@@ -1,7 +1,8 @@
 """A model is a folder: config.json, model.safetensors, tokenizer.json, preprocessor_config.json. No pickle anywhere.
 
 config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial,
-corrupt or mismatched folder is refused before it can answer wrongly.
+corrupt or mismatched folder is refused before it can answer wrongly. A model with a text reader has that one's weights
+in the same file, under "reader.", and its tokenizer in reader_tokenizer.json.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from speechre.config import Config
 from speechre.errors import CheckpointError, SpeechreError
@@ -26,11 +29,14 @@ from speechre.model.quantize import pack, unpack
 from speechre.model.sequence import Sequencer
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig
+from speechre.reader.reader import TextModel, text_model_of
 from speechre.schema import Schema
 
 FORMAT = 1
 PRETRAINED_DIR = Path(__file__).parent.parent / "pretrained"
 DEFAULT_MODEL = "speechre-tiny-conll04"
+_READER = "reader."
+_READER_TOKENIZER = "reader_tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Checkpoint:
     schema: Schema
     config: Config
     weights_sha256: str
+    reader: TextModel | None = None
 
     @property
     def model_id(self) -> str:
@@ -72,18 +79,23 @@ def save_checkpoint(
     schema: Schema,
     config: Config,
     dtype: torch.dtype = torch.float32,
-    extra: dict[str, Any] | None = None,
+    reader: TextModel | None = None,
 ) -> None:
     """Write the folder whole or not at all: built beside its place, then moved.
 
-    ``dtype`` float16 halves the file, int8 quarters it (see :mod:`speechre.model.quantize`).
+    ``dtype`` float16 halves the file, int8 quarters it (see :mod:`speechre.model.quantize`). ``reader`` has the model's
+    schema.
     """
     building = folder.with_name(folder.name + ".tmp")
     if building.exists():
         shutil.rmtree(building)
     building.mkdir(parents=True)
     weights_path = building / "model.safetensors"
-    save_file(pack(network.state_dict(), dtype), weights_path, metadata={"format": "pt"})
+    state = dict(network.state_dict())
+    if reader is not None:
+        state |= {_READER + name: tensor for name, tensor in reader.network.state_dict().items()}
+        (building / _READER_TOKENIZER).write_text(reader.tokenizer.json, encoding="utf-8")
+    save_file(pack(state, dtype), weights_path, metadata={"format": "pt"})
     weights_path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
     tokenizer.save(building / "tokenizer.json")
     _write_json(
@@ -96,7 +108,7 @@ def save_checkpoint(
             "schema": schema.to_dict(),
             "run": config.to_dict(),
             "weights_sha256": file_sha256(weights_path),
-            **(extra or {}),
+            **({} if reader is None else {"reader": reader.describe()}),
         },
     )
     num_mel_bins = network.config.num_mel_bins
@@ -147,10 +159,10 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     Raises :class:`CheckpointError` when a file is missing, unreadable, from another format or does not fit the others.
     """
     folder = model_folder(name_or_path)
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: {name} is missing; a model folder is written by speechre train")
+    _check_files(folder, ("config.json", "model.safetensors", "tokenizer.json"))
     data = _read_config(folder / "config.json")
+    if "reader" in data:
+        _check_files(folder, (_READER_TOKENIZER,))
     try:
         whisper = WhisperConfig.from_dict(data["whisper"])
         schema = Schema.from_dict(data["schema"])
@@ -164,13 +176,18 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
             "it is incomplete, corrupt or from another model. Copy the folder again"
         )
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    network = _load_network(folder / "model.safetensors", whisper, len(schema.relation_types))
+    state, reader_state = _load_state(folder / "model.safetensors")
+    network = _make_network(state, folder / "model.safetensors", whisper, len(schema.relation_types))
     if tokenizer.vocab_size != whisper.vocab_size:
         raise CheckpointError(
             f"{folder / 'tokenizer.json'}: has {tokenizer.vocab_size} tokens, the model {whisper.vocab_size}"
         )
     network.to(device).eval()
-    checkpoint = Checkpoint(name, network, tokenizer, schema, config, sha256)
+    reader = None
+    if "reader" in data or reader_state:
+        reader = _load_reader(folder, data.get("reader"), reader_state, schema)
+        reader.network.to(device)
+    checkpoint = Checkpoint(name, network, tokenizer, schema, config, sha256, reader)
     checkpoint.sequencer()  # raises if the tokenizer belongs to another schema
     return checkpoint
 
@@ -188,11 +205,37 @@ def _read_config(path: Path) -> dict[str, Any]:
     return data
 
 
-def _load_network(path: Path, whisper: WhisperConfig, num_relations: int) -> SpeechReNetwork:
+def _check_files(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: {name} is missing; a model folder is written by speechre train")
+
+
+def _load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The speech model's tensors and the reader's, float32."""
     try:
         state = unpack(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    ours = {name: tensor for name, tensor in state.items() if not name.startswith(_READER)}
+    reader = {name.removeprefix(_READER): tensor for name, tensor in state.items() if name.startswith(_READER)}
+    return ours, reader
+
+
+def _load_reader(folder: Path, data: Any, state: dict[str, Tensor], schema: Schema) -> TextModel:
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{folder / 'config.json'}: says nothing of the reader whose weights are in the model")
+    try:
+        tokenizer_json = (folder / _READER_TOKENIZER).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / _READER_TOKENIZER}: cannot be read: {error}") from error
+    reader = text_model_of(data, tokenizer_json, state, str(folder))
+    if reader.schema != schema:
+        raise CheckpointError(f"{folder / 'config.json'}: the reader's schema is not the model's")
+    return reader
+
+
+def _make_network(state: dict[str, Tensor], path: Path, whisper: WhisperConfig, num_relations: int) -> SpeechReNetwork:
     with torch.device("meta"):  # no time for a random start that is overwritten at once
         network = SpeechReNetwork(whisper, num_relations)
     expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in network.state_dict().items()}

@@ -9,8 +9,8 @@ from typing import Literal
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError, UsageError
 from speechre.metrics import normalize_text
-from speechre.pipeline.projection import project
-from speechre.pipeline.spans import standing_texts
+from speechre.reader.projection import project
+from speechre.reader.spans import standing_texts
 from speechre.types import Utterance
 
 TextSource = Literal["gold", "transcript", "both"]
@@ -23,8 +23,9 @@ def training_texts(
     """The annotated texts to learn from.
 
     ``gold``: the plain form of each sentence (:mod:`speechre.data.plain_text`), once however many voices read it.
-    ``transcript``: what was heard of each recording, with the annotation projected onto it. ``both``: one after the
-    other. Raises :class:`DataError` on an utterance without a transcript where there should be one.
+    ``transcript``: what was heard of each recording, with the annotation projected onto it. ``both``: the gold text of
+    all, then what was heard of those that have a transcript. Raises :class:`DataError` on an utterance without a
+    transcript under ``transcript``, and under ``both`` when there is none at all.
     """
     if source not in TEXT_SOURCES:
         raise UsageError(f'unknown text source "{source}"; expected one of {", ".join(TEXT_SOURCES)}')
@@ -35,9 +36,14 @@ def training_texts(
         for utterance in plain:
             unique.setdefault((utterance.text, utterance.entities, utterance.triplets), utterance)
         texts += unique.values()
+    heard = transcripts or {}
+    if source == "transcript":
+        check_transcripts(utterances, heard)
     if source in ("transcript", "both"):
-        heard = check_transcripts(utterances, transcripts or {})
-        texts += [project(utterance, heard[utterance.id]) for utterance in plain]
+        known = [project(utterance, heard[utterance.id]) for utterance in plain if utterance.id in heard]
+        if not known:
+            check_transcripts(utterances, heard)
+        texts += known
     return texts
 
 

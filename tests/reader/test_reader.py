@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from speechre.errors import CheckpointError, UsageError
-from speechre.pipeline.reader import TextModel, TextReader, choose_entities, load_text_model, save_text_model
-from speechre.pipeline.training import TextTraining, build_network
+from speechre.reader.folder import load_text_model, save_text_model
+from speechre.reader.reader import TextModel, TextReader, choose_entities
+from speechre.reader.training import TextTraining, build_network
 from speechre.schemas import CONLL04
 from speechre.types import Extraction, Utterance
 

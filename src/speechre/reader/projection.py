@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from speechre.pipeline.spans import Span, words_of
+from speechre.reader.spans import Span, words_of
 from speechre.types import Entity, Utterance
 
 _LEAST_SHARE = 0.2  # of a word's characters: a word with fewer aligned ones was put in by the recognizer

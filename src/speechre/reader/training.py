@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechre.errors import ConfigError, DataError, TrainingError
-from speechre.pipeline.network import RangeMax, SpertNetwork
-from speechre.pipeline.spans import Example, Span, WordTokenizer, make_example, sample_pairs, sample_spans
-from speechre.pipeline.text_encoder import TextEncoder, load_text_encoder
+from speechre.reader.network import RangeMax, SpertNetwork
+from speechre.reader.spans import Example, Span, WordTokenizer, make_example, sample_pairs, sample_spans
+from speechre.reader.text_encoder import TextEncoder, load_text_encoder
 from speechre.schema import Schema
 from speechre.types import Utterance
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechre.pipeline.network import RangeMax, SpanBatch, SpertNetwork
-from speechre.pipeline.spans import WordTokenizer
-from speechre.pipeline.text_encoder import load_text_encoder
+from speechre.reader.network import RangeMax, SpanBatch, SpertNetwork
+from speechre.reader.spans import WordTokenizer
+from speechre.reader.text_encoder import load_text_encoder
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from speechre.errors import CheckpointError
-from speechre.pipeline.spans import WordTokenizer
-from speechre.pipeline.text_encoder import BertConfig, load_text_encoder
+from speechre.reader.spans import WordTokenizer
+from speechre.reader.text_encoder import BertConfig, load_text_encoder
 
 IDS = torch.tensor([[2, 4, 5, 7, 9, 3], [2, 6, 3, 0, 0, 0]])
 MASK = IDS != 0

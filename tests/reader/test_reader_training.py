@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from speechre.errors import ConfigError, DataError, TrainingError
-from speechre.pipeline.network import SpertNetwork
-from speechre.pipeline.reader import TextModel, TextReader
-from speechre.pipeline.training import TextTraining, build_network, make_examples, rate_factor, train
+from speechre.reader.network import SpertNetwork
+from speechre.reader.reader import TextModel, TextReader
+from speechre.reader.training import TextTraining, build_network, make_examples, rate_factor, train
 from speechre.schemas import CONLL04
 from speechre.types import Utterance
 

@@ -11,7 +11,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from speechre.pipeline.spans import WordTokenizer
+from speechre.reader.spans import WordTokenizer
 from speechre.types import AudioRef, Entity, Relation, Utterance
 
 WORDS = ("ann", "lee", "bo", "lives", "works", "in", "for", "oslo", "bergen", "acme", "and")

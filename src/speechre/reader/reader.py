@@ -1,39 +1,27 @@
-"""A trained text model as a folder, and what it reads in a text: extractions like everyone else's.
-
-The folder holds config.json (sizes, schema, how it was trained, the SHA-256 of the weights), model.safetensors and
-tokenizer.json.
-"""
+"""What a trained text model reads in a text: extractions like everyone else's, or a belief in every triplet."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechre.errors import CheckpointError, SpeechreError, UsageError
 from speechre.metrics import normalize_text
-from speechre.model.checkpoint import file_sha256, replace_folder
-from speechre.pipeline.network import RangeMax, SpertNetwork
-from speechre.pipeline.spans import Sentence, Span, WordTokenizer, iter_spans
-from speechre.pipeline.text_encoder import BertConfig, TextEncoder, load_state
-from speechre.pipeline.training import TextTraining, make_network
+from speechre.reader.network import RangeMax, SpertNetwork
+from speechre.reader.spans import Sentence, Span, WordTokenizer, iter_spans
+from speechre.reader.text_encoder import BertConfig, TextEncoder, load_state
+from speechre.reader.training import TextTraining, make_network
 from speechre.schema import Schema
 from speechre.types import Entity, Extraction, Triplet, Utterance
 
-MODEL_TYPE = "speechre-text"
-FORMAT = 1
 RELATION_THRESHOLD = 0.4
 """SpERT's on CoNLL04."""
-
+_MIN_BELIEF = 0.02  # what is less likely is as good as unread
 
 PairProbabilities = dict[tuple[Span, Span], list[float]]
 """Head and tail to a probability for each relation type."""
@@ -54,6 +42,41 @@ class TextModel:
     def model_id(self) -> str:
         """``name@hash``: which weights answered."""
         return f"{self.name}@{self.weights_sha256[:6]}" if self.weights_sha256 else self.name
+
+    def describe(self) -> dict[str, Any]:
+        """What a config.json says of it; :func:`text_model_of` reads it."""
+        return {
+            "name": self.name,
+            "encoder": self.network.encoder.config.to_dict(),
+            "schema": self.schema.to_dict(),
+            "training": self.training.to_dict(),
+        }
+
+
+def text_model_of(
+    data: Mapping[str, Any], tokenizer_json: str, state: Mapping[str, Tensor], where: str, weights_sha256: str = ""
+) -> TextModel:
+    """The model that ``data`` describes with these weights, in evaluation mode.
+
+    Raises :class:`CheckpointError`, naming ``where``, when the parts are incomplete or do not fit each other.
+    """
+    known = {field.name for field in fields(TextTraining)}
+    try:
+        schema = Schema.from_dict(data["schema"])
+        training = TextTraining(**{key: value for key, value in data["training"].items() if key in known})
+        with torch.device("meta"):
+            network = make_network(TextEncoder(BertConfig.from_dict(data["encoder"])), schema, training)
+        name = str(data["name"])
+    except (AttributeError, KeyError, TypeError, SpeechreError) as error:
+        raise CheckpointError(f"{where}: not a complete config of a text model: {error}") from error
+    load_state(network, state, where)
+    sizes = network.encoder.config
+    tokenizer = WordTokenizer(tokenizer_json, sizes.max_position_embeddings)
+    if tokenizer.vocab_size > sizes.vocab_size:
+        raise CheckpointError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens, the encoder {sizes.vocab_size}"
+        )
+    return TextModel(name, network.eval(), tokenizer, schema, training, weights_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +146,43 @@ class TextReader:
         found = iter(self._find(filled) if filled else [])
         return [self._reading(sentence, *(next(found) if sentence.chars else ({}, {}))) for sentence in sentences]
 
+    @torch.inference_mode()
+    def beliefs(self, texts: Sequence[str | None]) -> list[tuple[Triplet, ...]]:
+        """All triplets that each text may hold, the likeliest first, with the belief in each as its confidence.
+
+        Belief is the probability that the head is an entity of its type, times that of the tail, times that of the
+        relation between them. Spans compete by it, so they may overlap here, but head and tail do not.
+        """
+        sentences = [self.model.tokenizer.sentence(text or "") for text in texts]
+        filled = [sentence for sentence in sentences if sentence.chars]
+        found = iter(self._beliefs(filled) if filled else [])
+        return [next(found) if sentence.chars else () for sentence in sentences]
+
+    def _beliefs(self, sentences: Sequence[Sentence]) -> list[tuple[Triplet, ...]]:
+        network, schema = self.model.network, self.model.schema
+        hidden_BTD = network.encode(sentences, self.model.tokenizer.pad_id)
+        range_max = RangeMax(hidden_BTD)
+        spans = [list(iter_spans(len(sentence.chars), network.max_span_words)) for sentence in sentences]
+        logits = network.entity_logits(hidden_BTD, range_max, network.span_batch(sentences, spans))
+        kinds = [_likely_kinds(*one) for one in zip(spans, _split(logits.softmax(1), spans), strict=True)]
+        pairs = [[(h, t) for h, t in permutations(ours, 2) if h[1] <= t[0] or t[1] <= h[0]] for ours in kinds]
+        heads, tails = (network.span_batch(sentences, [[pair[i] for pair in ours] for ours in pairs]) for i in (0, 1))
+        probabilities = _split(network.relation_logits(range_max, heads, tails).sigmoid(), pairs)
+        read = []
+        for sentence, ours, theirs, rows in zip(sentences, kinds, pairs, probabilities, strict=True):
+            best: dict[tuple[str, str, str], Triplet] = {}
+            for (head, tail), row in zip(theirs, rows.tolist(), strict=True):
+                names = [normalize_text(sentence.text_of(span)) for span in (head, tail)]
+                if names[0] == names[1]:  # nothing is related to itself
+                    continue
+                for relation, probability in zip(schema.relation_types, row, strict=True):
+                    triplet = _believed(sentence, (head, ours[head]), relation, probability, (tail, ours[tail]), schema)
+                    key = (names[0], relation, names[1])
+                    if triplet and (key not in best or (triplet.confidence or 0) > (best[key].confidence or 0)):
+                        best[key] = triplet
+            read.append(tuple(sorted(best.values(), key=lambda triplet: -(triplet.confidence or 0.0))))
+        return read
+
     def _find(self, sentences: Sequence[Sentence]) -> list[tuple[dict[Span, int], PairProbabilities]]:
         """The entities of each sentence and a probability of each relation type for every two of them."""
         network = self.model.network
@@ -191,67 +251,40 @@ def _chars(sentence: Sentence, span: Span) -> Span:
     return sentence.chars[span[0]][0], sentence.chars[span[1] - 1][1]
 
 
-def save_text_model(folder: Path, model: TextModel) -> None:
-    """Write the folder whole or not at all. Raises :class:`UsageError` when it cannot be written."""
-    building = folder.with_name(folder.name + ".tmp")
-    try:
-        if building.exists():
-            shutil.rmtree(building)
-        building.mkdir(parents=True)
-        weights = building / "model.safetensors"
-        save_file({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()}, weights)
-        weights.chmod(0o644)
-        (building / "tokenizer.json").write_text(model.tokenizer.json, encoding="utf-8")
-        config = {
-            "model_type": MODEL_TYPE,
-            "format": FORMAT,
-            "name": model.name,
-            "encoder": model.network.encoder.config.to_dict(),
-            "schema": model.schema.to_dict(),
-            "training": model.training.to_dict(),
-            "weights_sha256": file_sha256(weights),
-        }
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-        (building / "config.json").write_text(text, encoding="utf-8")
-        replace_folder(building, folder)
-    except OSError as error:
-        raise UsageError(f"{folder}: the model cannot be written: {error}") from error
+Kinds = dict[int, float]
+"""Indices of entity types to probabilities."""
 
 
-def load_text_model(folder: Path) -> TextModel:
-    """The inverse of :func:`save_text_model`, in evaluation mode.
+def _likely_kinds(spans: Sequence[Span], probabilities_NE: Tensor) -> dict[Span, Kinds]:
+    """The spans that may be an entity, each with the types that it may be of."""
+    kinds: dict[Span, Kinds] = {}
+    rows, columns = (probabilities_NE[:, 1:] >= _MIN_BELIEF).nonzero(as_tuple=True)
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        kinds.setdefault(spans[row], {})[column] = probabilities_NE[row, 1 + column].item()
+    return kinds
 
-    Raises :class:`CheckpointError` when a file is missing, unreadable, of another format or does not fit the others.
-    """
-    try:
-        data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        sha256 = file_sha256(folder / "model.safetensors")
-        state = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: cannot be read as a text model: {error}") from error
-    kind = data.get("model_type") if isinstance(data, dict) else type(data).__name__
-    if kind != MODEL_TYPE or data.get("format") != FORMAT:
-        raise CheckpointError(
-            f'{folder / "config.json"}: model_type is {kind!r}, expected "{MODEL_TYPE}" of format {FORMAT}; '
-            "train one with benchmarks/pipeline.py train"
-        )
-    if data.get("weights_sha256") != sha256:
-        raise CheckpointError(f"{folder}: model.safetensors is not the file that config.json was written for")
-    known = {field.name for field in fields(TextTraining)}
-    try:
-        schema = Schema.from_dict(data["schema"])
-        training = TextTraining(**{key: value for key, value in data["training"].items() if key in known})
-        with torch.device("meta"):
-            network = make_network(TextEncoder(BertConfig.from_dict(data["encoder"])), schema, training)
-        name = str(data["name"])
-    except (AttributeError, KeyError, TypeError, SpeechreError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: not a complete config of a text model: {error}") from error
-    load_state(network, state, str(folder / "model.safetensors"))
-    sizes = network.encoder.config
-    tokenizer = WordTokenizer(tokenizer_json, sizes.max_position_embeddings)
-    if tokenizer.vocab_size > sizes.vocab_size:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the encoder {sizes.vocab_size}"
-        )
-    return TextModel(name, network.eval(), tokenizer, schema, training, sha256)
+
+def _believed(
+    sentence: Sentence,
+    head: tuple[Span, Kinds],
+    relation: str,
+    probability: float,
+    tail: tuple[Span, Kinds],
+    schema: Schema,
+) -> Triplet | None:
+    """The likeliest reading of one pair and relation in types that the schema allows; None below the least belief."""
+    names = schema.entity_types
+    allowed = [
+        (probability * ours * theirs, names[h], names[t])
+        for h, ours in head[1].items()
+        for t, theirs in tail[1].items()
+        if schema.allows(names[h], relation, names[t])
+    ]
+    belief, head_type, tail_type = max(allowed, default=(0.0, "", ""))
+    if belief < _MIN_BELIEF:
+        return None
+    ends = [
+        Entity(sentence.text_of(span), kind, "", *_chars(sentence, span))
+        for span, kind in ((head[0], head_type), (tail[0], tail_type))
+    ]
+    return Triplet(ends[0], relation, ends[1], belief)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from speechre.errors import DataError, UsageError
-from speechre.pipeline.texts import Reach, reach, training_texts, with_transcripts
+from speechre.reader.texts import Reach, reach, training_texts, with_transcripts
 from speechre.types import Utterance
 
 HEARD = {
@@ -44,7 +44,7 @@ def test_both(sentences: list[Utterance]) -> None:
 def test_a_missing_transcript_is_an_error(sentences: list[Utterance]) -> None:
     heard = {key: text for key, text in HEARD.items() if key != "u1"}
     for call in (
-        lambda: training_texts(sentences, "both", heard),
+        lambda: training_texts(sentences, "transcript", heard),
         lambda: with_transcripts(sentences, heard),
         lambda: reach(sentences, heard, 5),
     ):
@@ -70,3 +70,13 @@ def test_reach(sentences: list[Utterance]) -> None:
     assert (found.entities, found.triplets) == (5 / 8, 1 / 3)
     assert reach(sentences, HEARD, 1).num_entities_standing == 4  # "Ann Lee" is two words
     assert Reach(0, 0, 0, 0).triplets == 0.0
+
+
+def test_of_both_kinds_what_was_not_heard_is_learned_as_it_was_written(sentences: list[Utterance]) -> None:
+    heard = {key: text for key, text in HEARD.items() if key != "u1"}
+    all_of_it = training_texts(sentences, "both", HEARD)
+    assert [text.id for text in training_texts(sentences, "both", heard)] == [
+        text.id for number, text in enumerate(all_of_it) if text.id != "u1" or number < len(all_of_it) - len(HEARD)
+    ]
+    with pytest.raises(DataError, match="4 of 4 utterances have no transcript"):
+        training_texts(sentences, "both", {})

@@ -8,12 +8,13 @@ import pytest
 import soundfile
 import torch
 
+from speechre.data.transcripts import read_transcripts
 from speechre.errors import DataError
+from speechre.evaluate.plain_whisper import Transcriber
 from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.network import random_whisper
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperWeights, load_whisper
-from speechre.pipeline.transcribe import Transcriber, read_transcripts
 from tests.conftest import noise
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechre.pipeline.projection import align_characters, project
+from speechre.reader.projection import align_characters, project
 from speechre.types import Entity, Utterance
-from tests.pipeline.conftest import annotate
+from tests.reader.conftest import annotate
 
 TEXTS = st.text(alphabet="abcA .", max_size=12)
 

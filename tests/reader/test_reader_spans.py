@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechre.errors import CheckpointError, DataError, SchemaError
-from speechre.pipeline.spans import (
+from speechre.reader.spans import (
     WordTokenizer,
     iter_spans,
     make_example,
@@ -83,7 +83,7 @@ def test_a_long_text_is_cut_between_words_and_says_so(word_tokenizer: WordTokeni
 
 @given(st.text(alphabet="Ann Leo.,'é\u0301\x00-", max_size=40))
 def test_places_fit_whatever_the_text_says(text: str) -> None:
-    from tests.pipeline.conftest import make_tokenizer
+    from tests.reader.conftest import make_tokenizer
 
     sentence = WordTokenizer(make_tokenizer().to_str(), 24).sentence(text)
     assert len(sentence.chars) == len(sentence.tokens)

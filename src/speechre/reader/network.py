@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from speechre.pipeline.spans import Sentence, Span
-from speechre.pipeline.text_encoder import TextEncoder
+from speechre.reader.spans import Sentence, Span
+from speechre.reader.text_encoder import TextEncoder
 
 
 class SpanBatch(NamedTuple):

