@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from speechre import Extractor, read_manifest, score
@@ -29,13 +30,27 @@ def test_sample_recordings() -> None:
     extractor = Extractor.from_pretrained()
     found = {e.id: e for e in extractor(list(utterances))}
     report = score({u.id: u.triplets for u in utterances}, {key: e.triplets for key, e in found.items()}, "boundary")
-    # Names are misheard in these voices, so what is guarded is the judgement: which relations are stated, and where
-    # there is none.
     assert report.relation.f1 >= RELATIONS_F1
-    assert report.triplet.num_hits >= 1
+    assert report.triplet.num_hits >= 6
     assert not found["prices"].triplets
     assert not found["meeting"].triplets
     assert "World Health Organization" in (found["parker"].transcript or "")
+
+
+def test_where_nobody_speaks_nothing_is_found() -> None:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(6 * 16_000) / 16_000
+    sounds = {
+        "silence": np.zeros_like(time_s),
+        "hiss": 0.001 * rng.standard_normal(len(time_s)),
+        "noise": 0.1 * rng.standard_normal(len(time_s)),
+        "hum": 0.3 * np.sin(2 * np.pi * 120 * time_s),
+        "beeps": 0.3 * np.sin(2 * np.pi * 880 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0),
+        "chord": 0.1 * sum(np.sin(2 * np.pi * pitch * time_s) for pitch in (262, 330, 392)),
+    }
+    extractor = Extractor.from_pretrained()
+    found = {name: extractor(sound.astype(np.float32), 16_000).triplets for name, sound in sounds.items()}
+    assert found == dict.fromkeys(sounds, ())
 
 
 @pytest.mark.corpus
@@ -49,5 +64,5 @@ def test_a_part_of_conll04_dev() -> None:
 
 
 # A little under what was measured with the shipped weights: other processors round otherwise.
-RELATIONS_F1 = 0.45
+RELATIONS_F1 = 0.7
 DEV_PART_F1 = 0.2

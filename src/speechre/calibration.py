@@ -121,10 +121,12 @@ def _fit_logistic(rows: Sequence[tuple[float, ...]], targets: Sequence[float], m
                 for j in range(size):
                     hessian[i][j] += p * (1 - p) * row[i] * row[j]
         step = _solve(hessian, gradient)
-        scale = 1.0
-        while scale > 1e-6 and loss([w - scale * s for w, s in zip(weights, step, strict=True)]) > loss(weights):
+        before, scale = loss(weights), 1.0
+        while loss(moved := [w - scale * s for w, s in zip(weights, step, strict=True)]) > before:
             scale /= 2
-        weights = [w - scale * s for w, s in zip(weights, step, strict=True)]
+            if scale < 1e-6:  # the optimum, up to rounding
+                return weights
+        weights = moved
         if sum(abs(scale * s) for s in step) < 1e-9:
             break
     return weights
