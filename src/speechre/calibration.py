@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from speechre.errors import UsageError
 
@@ -98,28 +99,37 @@ def _fit_logistic(rows: Sequence[tuple[float, ...]], targets: Sequence[float], m
     """The slope of each column and the intercept of least cross-entropy: Newton's steps, halved until the loss does
     not rise.
     """
-    inputs = [(*row, 1.0) for row in rows]
-    size = len(inputs[0])
+    # Votes have few values: equal rows are one, with the number of them and the sum of their targets.
+    grouped: dict[tuple[float, ...], tuple[int, float]] = {}
+    for row, target in zip(rows, targets, strict=True):
+        count, total = grouped.get(row, (0, 0.0))
+        grouped[row] = (count + 1, total + target)
+    inputs = [((*row, 1.0), count, total) for row, (count, total) in grouped.items()]
+    size = len(rows[0]) + 1
     ridge = [_RIDGE] * (size - 1) + [0.0]
+
+    def dot(weights: Sequence[float], row: Sequence[float]) -> float:
+        return float(sum(map(mul, weights, row)))
 
     def loss(weights: Sequence[float]) -> float:
         # log(1 + e^z) - tz, written so that no exponential overflows
         terms = []
-        for row, target in zip(inputs, targets, strict=True):
-            z = math.fsum(w * x for w, x in zip(weights, row, strict=True))
-            terms.append(max(z, 0) + math.log1p(math.exp(-abs(z))) - target * z)
-        return math.fsum(terms) + math.fsum(r / 2 * w * w for r, w in zip(ridge, weights, strict=True))
+        for row, count, total in inputs:
+            z = dot(weights, row)
+            terms.append(count * (max(z, 0) + math.log1p(math.exp(-abs(z)))) - total * z)
+        return math.fsum(terms) + sum(r / 2 * w * w for r, w in zip(ridge, weights, strict=True))
 
     weights = [0.0] * size
     for _ in range(max_steps):
         gradient = [r * w for r, w in zip(ridge, weights, strict=True)]
         hessian = [[ridge[i] if i == j else 0.0 for j in range(size)] for i in range(size)]
-        for row, target in zip(inputs, targets, strict=True):
-            p = _sigmoid(math.fsum(w * x for w, x in zip(weights, row, strict=True)))
+        for row, count, total in inputs:
+            p = _sigmoid(dot(weights, row))
+            residual, spread = count * p - total, count * p * (1 - p)
             for i in range(size):
-                gradient[i] += (p - target) * row[i]
+                gradient[i] += residual * row[i]
                 for j in range(size):
-                    hessian[i][j] += p * (1 - p) * row[i] * row[j]
+                    hessian[i][j] += spread * row[i] * row[j]
         step = _solve(hessian, gradient)
         before, scale = loss(weights), 1.0
         while loss(moved := [w - scale * s for w, s in zip(weights, step, strict=True)]) > before:
