@@ -11,7 +11,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from speechre.reader.reader import TextModel
 from speechre.reader.spans import WordTokenizer
+from speechre.reader.training import TextTraining, build_network
+from speechre.schemas import CONLL04
 from speechre.types import AudioRef, Entity, Relation, Utterance
 
 WORDS = ("ann", "lee", "bo", "lives", "works", "in", "for", "oslo", "bergen", "acme", "and")
@@ -50,6 +53,17 @@ def bert_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         transformers.BertModel(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def credulous_reader(bert_dir: Path) -> TextModel:
+    """Random weights that call much an entity and any pair related. Do not change it."""
+    settings = TextTraining(encoder=str(bert_dir), max_span_words=3, width_embedding=4, seed=3)
+    network, tokenizer = build_network(settings, CONLL04)
+    with torch.no_grad():
+        network.entity_classifier.weight.mul_(8.0)
+        network.relation_classifier.weight.mul_(8.0)
+    return TextModel("text", network.eval(), tokenizer, CONLL04, settings)
 
 
 def annotate(utterance_id: str, text: str, entities: dict[str, str], *relations: tuple[str, str, str]) -> Utterance:

@@ -10,8 +10,6 @@ from pathlib import Path
 from speechre.data.store import read_manifest, write_manifest
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.reader import TextModel
-from speechre.reader.training import TextTraining, build_network
-from speechre.schemas import CONLL04
 from speechre.types import AudioRef
 from tests.conftest import MakeSound
 
@@ -19,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ablation.py"
 
 
 def test_every_question_gets_its_table(
-    manifest: Path, make_sound: MakeSound, tiny_model_dir: Path, bert_dir: Path, tmp_path: Path
+    manifest: Path, make_sound: MakeSound, tiny_model_dir: Path, credulous_reader: TextModel, tmp_path: Path
 ) -> None:
     spec = importlib.util.spec_from_file_location("ablation_script", SCRIPT)
     assert spec is not None
@@ -33,11 +31,8 @@ def test_every_question_gets_its_table(
         tmp_path / "dev.jsonl",
         [type(first)(f"d{n}", audio, first.text, first.entities, first.relations) for n, audio in enumerate(spoken)],
     )
-    settings = TextTraining(encoder=str(bert_dir), max_span_words=3, width_embedding=4, seed=3)
-    network, tokenizer = build_network(settings, CONLL04)
     tiny = load_checkpoint(str(tiny_model_dir))
-    reader = TextModel("text", network.eval(), tokenizer, CONLL04, settings)
-    save_checkpoint(tmp_path / "m", tiny.network, tiny.tokenizer, tiny.schema, tiny.config, reader=reader)
+    save_checkpoint(tmp_path / "m", tiny.network, tiny.tokenizer, tiny.schema, tiny.config, reader=credulous_reader)
     command = [str(tmp_path / "dev.jsonl"), "--model", str(tmp_path / "m"), "--beams", "4"]
     assert script.main([*command, "--output", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out.json").read_text())

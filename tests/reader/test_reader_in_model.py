@@ -18,21 +18,14 @@ from speechre.metrics import normalize_text
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.folder import load_text_model
 from speechre.reader.reader import TextModel, TextReader
-from speechre.reader.training import TextTraining, build_network
 from speechre.schemas import CONLL04, load_schema
 
 TEXTS = ["Ann Lee lives in Oslo.", "", "Bo works for Acme and Ann Lee in Bergen.", "Oslo", " ... "]
 
 
 @pytest.fixture(scope="module")
-def reader(bert_dir: Path) -> TextModel:
-    """Random weights that believe in much. Do not change it."""
-    settings = TextTraining(encoder=str(bert_dir), max_span_words=3, width_embedding=4, seed=3)
-    network, tokenizer = build_network(settings, CONLL04)
-    with torch.no_grad():
-        network.entity_classifier.weight.mul_(8.0)
-        network.relation_classifier.weight.mul_(8.0)
-    return TextModel("text", network.eval(), tokenizer, CONLL04, settings)
+def reader(credulous_reader: TextModel) -> TextModel:
+    return credulous_reader
 
 
 @pytest.fixture(scope="module")

@@ -152,9 +152,8 @@ def held_out_error(
     weighed = [_judge(half, evidence, protocol) for half in halves]
     if not all(weighed):
         return None
-    unseen = [
-        one.calibrated(_fit_curve(weighed[1 - which], reader)) for which, half in enumerate(weighed) for one in half
-    ]
+    curves = [_fit_curve(half, reader) for half in weighed]
+    unseen = [one.calibrated(curve) for half, curve in zip(weighed, reversed(curves), strict=True) for one in half]
     return expected_calibration_error(equal_width_bins(unseen))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import permutations
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ _MIN_BELIEF = 0.02  # what is less likely is as good as unread
 
 PairProbabilities = dict[tuple[Span, Span], list[float]]
 """Head and tail to a probability for each relation type."""
+Kinds = dict[int, float]
+"""Indices of entity types to probabilities."""
+_Kind = TypeVar("_Kind", int, Kinds)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class TextReader:
         """One batch of texts, one :class:`Reading` each; an empty text holds nothing."""
         sentences = [self.model.tokenizer.sentence(text) for text in texts]
         filled = [sentence for sentence in sentences if sentence.chars]
-        found = iter(self._find(filled) if filled else [])
+        found = iter(self._find(filled, choose_entities) if filled else [])
         return [self._reading(sentence, *(next(found) if sentence.chars else ({}, {}))) for sentence in sentences]
 
     @torch.inference_mode()
@@ -159,19 +162,11 @@ class TextReader:
         return [next(found) if sentence.chars else () for sentence in sentences]
 
     def _beliefs(self, sentences: Sequence[Sentence]) -> list[tuple[Triplet, ...]]:
-        network, schema = self.model.network, self.model.schema
-        hidden_BTD = network.encode(sentences, self.model.tokenizer.pad_id)
-        range_max = RangeMax(hidden_BTD)
-        spans = [list(iter_spans(len(sentence.chars), network.max_span_words)) for sentence in sentences]
-        logits = network.entity_logits(hidden_BTD, range_max, network.span_batch(sentences, spans))
-        kinds = [_likely_kinds(*one) for one in zip(spans, _split(logits.softmax(1), spans), strict=True)]
-        pairs = [[(h, t) for h, t in permutations(ours, 2) if h[1] <= t[0] or t[1] <= h[0]] for ours in kinds]
-        heads, tails = (network.span_batch(sentences, [[pair[i] for pair in ours] for ours in pairs]) for i in (0, 1))
-        probabilities = _split(network.relation_logits(range_max, heads, tails).sigmoid(), pairs)
+        schema = self.model.schema
         read = []
-        for sentence, ours, theirs, rows in zip(sentences, kinds, pairs, probabilities, strict=True):
+        for sentence, (ours, pairs) in zip(sentences, self._find(sentences, _likely_kinds), strict=True):
             best: dict[tuple[str, str, str], Triplet] = {}
-            for (head, tail), row in zip(theirs, rows.tolist(), strict=True):
+            for (head, tail), row in pairs.items():
                 names = [normalize_text(sentence.text_of(span)) for span in (head, tail)]
                 if names[0] == names[1]:  # nothing is related to itself
                     continue
@@ -183,15 +178,19 @@ class TextReader:
             read.append(tuple(sorted(best.values(), key=lambda triplet: -(triplet.confidence or 0.0))))
         return read
 
-    def _find(self, sentences: Sequence[Sentence]) -> list[tuple[dict[Span, int], PairProbabilities]]:
-        """The entities of each sentence and a probability of each relation type for every two of them."""
+    def _find(
+        self, sentences: Sequence[Sentence], choose: Callable[[Sequence[Span], Tensor], dict[Span, _Kind]]
+    ) -> list[tuple[dict[Span, _Kind], PairProbabilities]]:
+        """The spans of each sentence that ``choose`` takes for entities, what it says of them, and the probability of
+        each relation type for every two that do not overlap.
+        """
         network = self.model.network
         hidden_BTD = network.encode(sentences, self.model.tokenizer.pad_id)
         range_max = RangeMax(hidden_BTD)
         spans = [list(iter_spans(len(sentence.chars), network.max_span_words)) for sentence in sentences]
         logits = network.entity_logits(hidden_BTD, range_max, network.span_batch(sentences, spans))
-        entities = [choose_entities(*one) for one in zip(spans, _split(logits.softmax(1), spans), strict=True)]
-        pairs = [list(permutations(ours, 2)) for ours in entities]
+        entities = [choose(*one) for one in zip(spans, _split(logits.softmax(1), spans), strict=True)]
+        pairs = [[(h, t) for h, t in permutations(ours, 2) if h[1] <= t[0] or t[1] <= h[0]] for ours in entities]
         heads, tails = (network.span_batch(sentences, [[pair[i] for pair in ours] for ours in pairs]) for i in (0, 1))
         probabilities = _split(network.relation_logits(range_max, heads, tails).sigmoid(), pairs)
         return [
@@ -249,10 +248,6 @@ def _split(rows: Tensor, groups: Sequence[Sequence[object]]) -> list[Tensor]:
 
 def _chars(sentence: Sentence, span: Span) -> Span:
     return sentence.chars[span[0]][0], sentence.chars[span[1] - 1][1]
-
-
-Kinds = dict[int, float]
-"""Indices of entity types to probabilities."""
 
 
 def _likely_kinds(spans: Sequence[Span], probabilities_NE: Tensor) -> dict[Span, Kinds]:
