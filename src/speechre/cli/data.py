@@ -11,7 +11,7 @@ from typing import Any
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
 from speechre.errors import UsageError
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 
 
 def add_parser(commands: Commands) -> None:

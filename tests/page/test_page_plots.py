@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-import speechre.evaluate.plots
-from speechre.evaluate.plots import HEIGHT, WIDTH, Line, Row, interval_plot, line_plot, reliability_plot
+import speechre.page.plots
+from speechre.page.plots import HEIGHT, WIDTH, Line, Row, interval_plot, line_plot, reliability_plot
 from speechre.reliability import Bin, Judged, equal_mass_bins, equal_width_bins
 
 HOSTILE = '<script>alert("x")</script>&\'"'
@@ -35,7 +35,7 @@ def texts(root: ElementTree.Element) -> list[str]:
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(speechre.evaluate.plots)
+    result = doctest.testmod(speechre.page.plots)
     assert (result.attempted > 0, result.failed) == (True, 0)
 
 
