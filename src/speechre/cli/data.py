@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from speechre.cli import data_split
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
 from speechre.errors import UsageError
@@ -17,13 +18,14 @@ from speechre.page.table import Table
 def add_parser(commands: Commands) -> None:
     """The arguments of this command's own commands."""
     parser = commands.add_parser(
-        "data", help="manifests: import, validate, stats, synthesize", description="Work on manifests."
+        "data", help="manifests: import, validate, stats, split, synthesize", description="Work on manifests."
     )
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_import(kinds)
     _add_validate(kinds)
     _add_stats(kinds)
     _add_synthesize(kinds)
+    data_split.add_parser(kinds)
 
 
 def _add_import(kinds: Commands) -> None:
