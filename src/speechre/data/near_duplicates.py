@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from speechre.data.scripts import UNSPACED
 from speechre.metrics import normalize_text
 
 SIMILARITY = 0.8
@@ -23,14 +24,6 @@ SIMILARITY = 0.8
 
 _Bag: TypeAlias = tuple[Hashable, ...]
 _WORD = re.compile(r"\S+")
-# Written without spaces between words: each character counts as a word.
-_UNSPACED = re.compile(
-    "["
-    "\u0e00-\u0eff"  # Thai, Lao
-    "\u1000-\u109f\u1780-\u17ff"  # Myanmar, Khmer
-    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana, Han
-    "\U00020000-\U0003ffff]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ def find_alike(texts: Sequence[str], similarity: float = SIMILARITY) -> Iterator
 
 def _bag(sentence: str) -> _Bag:
     """The words, each with its number of occurrence: Jaccard over such pairs is Jaccard over bags."""
-    words = _UNSPACED.sub(lambda match: f" {match.group()} ", sentence)
+    words = UNSPACED.sub(lambda match: f" {match.group()} ", sentence)
     seen: Counter[str] = Counter()
     bag: list[Hashable] = []
     for match in _WORD.finditer(words):
