@@ -53,8 +53,8 @@ def test_import_validate_stats(
     assert (stats["num_utterances"], stats["relation_types"]) == (2, {"Live_In": 2})
     assert main(["data", "stats", str(output)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["num_utterances", "2"] in lines
-    assert ["Peop", "Live_In", "Loc", "2"] in lines
+    assert ["utterances", "2"] in lines
+    assert ["Peop", "Live_In", "Loc", "2", "100.0"] in lines
 
 
 def test_two_folders_after_one_option(source: Path, tmp_path: Path, make_sound: MakeSound) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from speechre.cli import data_split, data_stats, data_validate
+from speechre.cli import data_card, data_split, data_stats, data_validate
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message
 from speechre.errors import UsageError
@@ -15,7 +15,7 @@ from speechre.errors import UsageError
 def add_parser(commands: Commands) -> None:
     """The arguments of this command's own commands."""
     parser = commands.add_parser(
-        "data", help="manifests: import, validate, stats, split, synthesize", description="Work on manifests."
+        "data", help="manifests: import, validate, stats, split, synthesize, card", description="Work on manifests."
     )
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_import(kinds)
@@ -23,6 +23,7 @@ def add_parser(commands: Commands) -> None:
     data_stats.add_parser(kinds)
     _add_synthesize(kinds)
     data_split.add_parser(kinds)
+    data_card.add_parser(kinds)
 
 
 def _add_import(kinds: Commands) -> None:
