@@ -87,13 +87,16 @@ def test_validate_lists_every_fault(manifest: Path, capsys: pytest.CaptureFixtur
     lines = out.splitlines()
     assert lines[0].startswith(f'{manifest}:1 (utterance "u0"): error pair-not-allowed: ')
     assert lines[1].startswith(f'{manifest}:2 (utterance "u0"): error duplicate-id: ')
-    assert lines[2].startswith(f'{manifest}:2 (utterance "u0"): warning contradiction: ')
+    assert lines[2].startswith(f'{manifest}:2 (utterance "u0"): warning contradicting-triplets: ')
     assert lines[3].startswith(f'{manifest}:3 (utterance "u2"): error missing-audio: ')
     assert (len(lines), err) == (4, f"{manifest}: 3 errors, 1 warnings\n")
     assert main(["data", "validate", str(manifest), "--no-audio", "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert list(data) == ["num_errors", "num_warnings", "issues"]
-    assert (data["num_errors"], [issue["code"] for issue in data["issues"]]) == (1, ["duplicate-id", "contradiction"])
+    assert (data["num_errors"], [issue["code"] for issue in data["issues"]]) == (
+        1,
+        ["duplicate-id", "contradicting-triplets"],
+    )
 
 
 def test_warnings_alone_are_no_findings(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,7 +238,7 @@ def test_speech_conll04_loads_whole(tmp_path: Path) -> None:
         write_manifest(tmp_path / f"{split}.jsonl", plain)
         issues = validate_manifest(tmp_path / f"{split}.jsonl", CONLL04)
         assert {issue.code for issue in issues} <= {
-            *("no-audio", "duplicate-triplet", "both-directions", "spaced-punctuation", "contradiction")
+            *("no-audio", "duplicate-triplet", "both-directions", "spaced-punctuation", "contradicting-triplets")
         }
     dev = read_speechre_json(CORPUS / "dev.json", audio_dirs=[CORPUS / "audio" / "joe", CORPUS / "audio" / "mixed"])
     assert len(dev) == 385

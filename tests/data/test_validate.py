@@ -253,7 +253,7 @@ def test_the_same_sentence_again(folder: Path) -> None:
     )
     assert [(issue.code, issue.utterance_id) for issue in issues] == [
         ("repeated-utterance", "b"),
-        ("contradiction", "e"),
+        ("contradicting-triplets", "e"),
     ]
     assert issues[1].message == (
         "the same sentence has other triplets on line 1; not in both: (Uma Reyes, Live_In, Velden)"

@@ -125,13 +125,13 @@ def _entity_findings(entities: _Entities, text: str) -> Iterator[Found]:
             yield (
                 "spaced-punctuation",
                 "warning",
-                f'entity "{entity_id}" has a treebank\'s blanks, quotes or brackets inside: "{said}"; nobody writes '
-                "them so, and a model that spells as people do never says it",
+                f'entity "{entity_id}" has a treebank\'s blanks, quotes or brackets inside: "{said}"; people write it '
+                "without",
             )
         span = span_of(entity)
         if span is None:
             if text.strip() and entity.get("start") is None and entity.get("end") is None:
-                yield "no-span", "warning", f'entity "{entity_id}" ("{said}") has no place in the text'
+                yield "no-span", "warning", f'entity "{entity_id}" ("{said}") has no start and end'
             continue
         if text[span[0] : span[1]] != said:
             continue  # reported as a fault of the record

@@ -113,4 +113,4 @@ class ManifestFindings:
                     shown = "; ".join(f"({head}, {kind}, {tail})" for head, kind, tail in only[:_SHOWN])
                     more = "; ..." if len(only) > _SHOWN else ""
                     message = f"the same sentence has other triplets on line {first_line}; not in both: {shown}{more}"
-                    yield place, ("contradiction", "warning", message)
+                    yield place, ("contradicting-triplets", "warning", message)

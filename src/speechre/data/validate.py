@@ -53,7 +53,8 @@ def validate_manifest(
     ``pair-not-allowed``, ``missing-audio``, ``unreadable-audio``, ``empty-manifest``. Warnings: ``empty-text``,
     ``odd-characters``, ``language-mix``, ``edge-space``, ``spaced-punctuation``, ``no-span``, ``partial-word``,
     ``duplicate-entity``, ``two-types``, ``duplicate-triplet``, ``both-directions``, ``self-relation``, ``no-audio``,
-    ``long-audio``, ``silent-audio``, ``clipped-audio``, ``speech-rate``, ``repeated-utterance``, ``contradiction``.
+    ``long-audio``, ``silent-audio``, ``clipped-audio``, ``speech-rate``, ``repeated-utterance``,
+    ``contradicting-triplets``.
     docs/data.md says what each means and what to do.
     """
     path = Path(path)
