@@ -129,6 +129,21 @@ def test_where_all_read_the_same_sentences_some_are_left_out() -> None:
     assert {u.split for u in split.left_out} == {None}
 
 
+def test_shares_are_kept_and_little_is_left_out() -> None:
+    """Where two thirds of the sentences are read by one speaker, no more than the others' second readings goes."""
+    rng = random.Random(3)
+    items = []
+    for number in range(3000):
+        sentence = number if number % 3 else number - 1
+        text = f"a{sentence} b{sentence} c{sentence}"
+        items.append(utterance(number, text, f"v{rng.randrange(300)}", rng.choice(["Kill", "Live_In"])))
+    split = split_utterances(items, SHARES, leave_out=True)
+    assert find_leaks(split.parts) == []
+    assert 0 < len(split.left_out) < 400
+    for part, share in SHARES.items():
+        assert split.share_of(part) == pytest.approx(share, abs=0.01)
+
+
 def test_what_cannot_be_split_says_why() -> None:
     items = [utterance(i, f"w{i}", "s") for i in range(4)]
     with pytest.raises(DataError, match="4 utterances, tied by speaker, form 1 group; expected at least 2"):
