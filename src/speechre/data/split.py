@@ -104,15 +104,12 @@ def split_utterances(
     Raises :class:`UsageError` on shares that cannot be, and :class:`DataError` when there are fewer groups than parts
     or no utterance has a speaker (a sentence) to tell them apart by.
     """
-    wanted = _checked_shares(shares)
-    by = tuple(by)
+    wanted, by = _checked_shares(shares), tuple(by)
     unknown = count_unknown(utterances, by)
     for trait, number in unknown.items():
         if number == len(utterances):
-            raise DataError(
-                f"no utterance has a {trait}, so parts cannot be kept apart by it; name the other traits, of "
-                f"{', '.join(TRAITS)}"
-            )
+            others = ", ".join(TRAITS)
+            raise DataError(f"no utterance has a {trait} to tell parts apart by; name the other traits, of {others}")
     held_by = tuple(trait for trait in by if not (leave_out and trait == "sentence"))
     groups = tied_groups(utterances, held_by, similarity)
     if len(groups) < len(wanted):
@@ -124,14 +121,7 @@ def split_utterances(
     kept = [True] * len(utterances)
     if leave_out and "sentence" in by:
         _keep_sentences_apart(utterances, part_of, kept, list(wanted.values()), similarity, seed)
-    names = list(wanted)
-    parts: dict[str, list[Utterance]] = {name: [] for name in names}
-    left_out: list[Utterance] = []
-    for utterance, part, is_kept in zip(utterances, part_of, kept, strict=True):
-        if is_kept:
-            parts[names[part]].append(replace(utterance, split=names[part]))
-        else:
-            left_out.append(utterance)
+    parts, left_out = _collect(utterances, part_of, kept, list(wanted))
     largest = max(map(len, groups))
     for name, found in parts.items():
         if not found:
@@ -140,6 +130,20 @@ def split_utterances(
                 f"{len(utterances)} utterances. Raise its share or tie utterances by less than {' and '.join(by)}"
             )
     return Split(parts, wanted, seed, by, similarity, len(groups), largest, unknown, left_out)
+
+
+def _collect(
+    utterances: Sequence[Utterance], part_of: Sequence[int], kept: Sequence[bool], names: Sequence[str]
+) -> tuple[dict[str, list[Utterance]], list[Utterance]]:
+    """The parts by name, and what is in none; both in the sequence of the input."""
+    parts: dict[str, list[Utterance]] = {name: [] for name in names}
+    left_out: list[Utterance] = []
+    for utterance, part, is_kept in zip(utterances, part_of, kept, strict=True):
+        if is_kept:
+            parts[names[part]].append(replace(utterance, split=names[part]))
+        else:
+            left_out.append(utterance)
+    return parts, left_out
 
 
 def _groups(count: int) -> str:
