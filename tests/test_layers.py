@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "schema", "schemas", "errors"}),
     frozenset({"orders", "linearize", "grammar", "parse", "vote", "calibration"})
     | frozenset({"metrics", "significance", "reliability", "config"}),
-    frozenset({"audio", "containers", "data"}),
+    frozenset({"audio", "containers", "page", "data"}),
     frozenset({"model", "reader"}),
     frozenset({"decode"}),
     frozenset({"train", "evaluate", "extract"}),

@@ -11,7 +11,7 @@ from speechre.cli.evaluate import check_recordings
 from speechre.cli.options import Commands, add_decoding, add_protocol, positive_int, probability
 from speechre.cli.output import message, open_output, print_tables, with_progress
 from speechre.errors import UsageError
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from speechre.audio import SUFFIXES, audio_duration_s
-from speechre.data.record import Fault, record_faults
+from speechre.data.record import Fault, only_place, record_faults
 from speechre.data.store import PathLike, parse_json, to_dict
 from speechre.errors import DataError
 from speechre.schema import Schema, strip_brackets
@@ -174,10 +174,11 @@ def _utterance(item: object, split: str, repair_offsets: bool) -> Utterance:
             raise ValueError(f'two entities have the id "{given}"')
         ids[given] = f"e{len(ids)}"
         entity = _entity(part.get("value"), ids[given])
-        if repair_offsets and text[entity.start : entity.end] != entity.text and text.count(entity.text) == 1:
-            start = text.index(entity.text)
-            entity = replace(entity, start=start, end=start + len(entity.text))
-            repaired.append(entity.id)
+        if repair_offsets and text[entity.start : entity.end] != entity.text:
+            start = only_place(text, entity.text)
+            if start is not None:
+                entity = replace(entity, start=start, end=start + len(entity.text))
+                repaired.append(entity.id)
         entities.append(entity)
     relations = [link for part in annotation if part["type"] == "relation" for link in _relations(part, ids)]
     extra = {"repaired_offsets": repaired} if repaired else {}
