@@ -31,9 +31,9 @@ from speechre.schemas import ACE05
 
 MAKE = Path(__file__).parents[1] / "scripts" / "make-common-voice"
 BARE = {
-    "same texts and components": "tagged",
-    "all texts, same components": "all",
-    "all texts, whole pipeline": "whole",
+    "every text, the search's components": "all",
+    "every text, the whole pipeline": "whole",
+    "the texts that the search tagged, its components": "tagged",
 }
 
 

@@ -111,10 +111,11 @@ class Ledger:
             )
         self.reasons = dict(run("SELECT code, number FROM reason"))
         if not self.progress.is_done:
-            self._files = [
-                _cut(self.kept_path, self.progress.kept_bytes),
-                _cut(self.dropped_path, self.progress.dropped_bytes),
-            ]
+            for path, size in (
+                (self.kept_path, self.progress.kept_bytes),
+                (self.dropped_path, self.progress.dropped_bytes),
+            ):
+                self._files.append(_cut(path, size))
         run("COMMIT")
         run("BEGIN IMMEDIATE")
 

@@ -152,10 +152,10 @@ class HuggingFaceTagger:
         self.name = f"hf:{name}@{commit[:12]}" if commit else f"hf:{name}"
 
     def tag(self, texts: Sequence[str]) -> list[list[TaggedSpan]]:
-        if not texts:
-            return []
-        answers = self._pipeline(list(texts), batch_size=_BATCH)
-        return [[self._span(text, one) for one in found] for text, found in zip(texts, answers, strict=True)]
+        spoken = [text for text in dict.fromkeys(texts) if text.strip()]  # the library fails on a text without tokens
+        answers = self._pipeline(spoken, batch_size=_BATCH) if spoken else []
+        spans = {text: [self._span(text, one) for one in found] for text, found in zip(spoken, answers, strict=True)}
+        return [spans.get(text, []) for text in texts]
 
     def _span(self, text: str, found: dict[str, Any]) -> TaggedSpan:
         start, end = found["start"], found["end"]
