@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from speechre.cli import candidates as cli_candidates
 from speechre.cli import main
+from speechre.data import candidates, entity_tagger
 from speechre.data.candidates import REASONS
 from speechre.data.store import read_manifest
-from tests.releases import make_release, row, write_release
+from tests.releases import WordTagger, make_release, row, write_release
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recognizer that takes no time to load."""
+    monkeypatch.setattr(entity_tagger, "open_tagger", lambda *_: nullcontext(WordTagger()))
 
 
 def test_a_release_to_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,16 +35,15 @@ def test_a_release_to_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     report = json.loads(out)
     kept = read_manifest(output)
-    table = (tmp_path / "out" / "c.dropped.tsv").read_text(encoding="utf-8").splitlines()
+    others = tmp_path / "out" / "c.dropped.tsv"
+    table = others.read_text(encoding="utf-8").splitlines()
     assert table[0].split("\t") == ["line", "clip", "reason", "detail"]
     assert report["num_rows"] == len(kept) + len(table) - 1 == 150
     assert (report["num_kept"], report["num_dropped"]) == (len(kept), len(table) - 1)
     assert sum(report["dropped"].values()) == report["num_dropped"]
     assert list(report["dropped"]) == list(REASONS)
     assert json.loads((tmp_path / "out" / "c.report.json").read_text(encoding="utf-8")) == report
-    assert (
-        err == f"wrote {len(kept)} utterances to {output}, why not the others to {tmp_path / 'out' / 'c.dropped.tsv'}\n"
-    )
+    assert err == f"wrote {len(kept)} utterances to {output}, why not the others to {others}\n"
     assert len(kept) > 10
     assert all(len(one.extra["ner"]["entities"]) >= 2 and not one.entities for one in kept)
     assert max(sum(one.speaker == other.speaker for other in kept) for one in kept) == 3
@@ -48,6 +57,7 @@ def test_a_release_to_a_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert output.read_bytes() == first
 
 
+@pytest.mark.usefixtures("words")
 def test_nothing_found_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_release(tmp_path / "en", [row(1, "Nothing happened."), row(2, "Nor here.")])
     output = tmp_path / "c.jsonl"
@@ -58,13 +68,12 @@ def test_nothing_found_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert output.read_bytes() == b""
 
 
+@pytest.mark.usefixtures("words")
 @pytest.mark.parametrize(
     ("options", "error"),
     [
         (["--split", "train"], "DataError: {dir}: there is no train.tsv; it has the splits validated"),
         (["--schema", "none"], 'SchemaError: no schema "none"'),
-        (["--ner", "spacy:none"], 'UsageError: spaCy has no pipeline "none"'),
-        (["--ner", "none"], 'UsageError: unknown recognizer "none"'),
         (["--max-duration", "0"], 'UsageError: argument --max-duration: got "0", expected seconds above 0'),
         (["--max-per-speaker", "-1"], 'UsageError: argument --max-per-speaker: got "-1"'),
         (["--output", "{dir}/validated.tsv"], "UsageError: {dir}/validated.tsv: would replace the input"),
@@ -82,6 +91,34 @@ def test_errors_are_one_line(
     assert out == ""
     assert line.startswith(error.format(dir=folder))
     assert not (tmp_path / "c.jsonl").exists()
+
+
+def test_a_recognizer_that_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_release(tmp_path / "en", [row(1, "Ann Lee lives in Oslo.")])
+    command = ["data", "candidates", "--common-voice", str(folder), "--output", str(tmp_path / "c.jsonl")]
+    assert main([*command, "--ner", "none"]) == 2
+    assert capsys.readouterr().err.startswith('UsageError: unknown recognizer "none"')
+
+
+class Terminal(io.StringIO):
+    """A stderr that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.usefixtures("words")
+def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_release(tmp_path / "en", [row(i, f"Ann Lee left Oslo in {i}.") for i in range(6)], sounds=False)
+    command = ["data", "candidates", "--common-voice", str(folder), "--output", str(tmp_path / "c.jsonl"), "--no-audio"]
+    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(cli_candidates, "_MESSAGE_ROWS", 4)
+    assert main(command) == 0
+    assert capsys.readouterr().err.splitlines()[:-1] == ["4 rows, 73%: 4 kept"]
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert main(command) == 0
+    assert "100 % 6 rows, 6 kept" in terminal.getvalue()
 
 
 def workers_of(pid: int) -> list[int]:

@@ -54,6 +54,7 @@ def test_columns_are_found_by_name_and_new_ones_come_along(tmp_path: Path) -> No
         ({"client_id": " "}, "client_id is empty"),
         ({"path": "../../etc/passwd"}, 'the path "../../etc/passwd" is not the name of a recording'),
         ({"path": ""}, 'the path "" is not'),
+        ({"path": "x" * 300}, "the path has 300 bytes"),
         ({"up_votes": "two"}, 'up_votes is "two"'),
         ({"down_votes": "-1"}, 'down_votes is "-1"'),
         ({"down_votes": ""}, 'down_votes is ""'),

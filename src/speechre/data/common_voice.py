@@ -33,6 +33,8 @@ RENAMED: Mapping[str, str] = MappingProxyType({"accent": "accents"})
 """Old name of a column -> its name since."""
 CLIPS = "clips"
 DURATIONS = "clip_durations.tsv"
+_MAX_NAME_BYTES = 250
+"""File systems take 255; a missing extension is added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,8 @@ def clip_name(path: str) -> str:
     """The file's name in ``clips/``. Raises ``ValueError`` unless it is a plain name."""
     if not path or path in (".", "..") or "/" in path or "\\" in path or "\0" in path:
         raise ValueError(f'the path "{path}" is not the name of a recording')
+    if len(path.encode()) > _MAX_NAME_BYTES:
+        raise ValueError(f"the path has {len(path.encode())} bytes; no file's name is so long")
     return path if path.lower().endswith(".mp3") else f"{path}.mp3"
 
 

@@ -108,8 +108,8 @@ def prepare_examples(
     if odd:
         first_id, first = odd[0]
         report(
-            f"{len(odd)} relations join types that the schema does not let relate, so constrained decoding cannot write "
-            f'them; the first: "{first.relation}" from {first.head.type} to {first.tail.type} in utterance "{first_id}"'
+            f"{len(odd)} relations join types that the schema does not let relate; constrained decoding cannot write "
+            f'them. The first: "{first.relation}" from {first.head.type} to {first.tail.type} in utterance "{first_id}"'
         )
     return examples
 
