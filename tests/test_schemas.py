@@ -10,7 +10,7 @@ import pytest
 
 from speechre.errors import SchemaError
 from speechre.schema import Schema, strip_brackets
-from speechre.schemas import ACE05, ACE05_SUBTYPES, CONLL04, RETACRED, SCHEMAS, load_schema
+from speechre.schemas import ACE04, ACE04_SUBTYPES, ACE05, ACE05_SUBTYPES, CONLL04, RETACRED, SCHEMAS, load_schema
 
 CORPUS = Path(os.environ.get("SPEECHRE_CONLL04", Path(__file__).parents[2] / "shared" / "data" / "conll04"))
 
@@ -30,6 +30,9 @@ def test_counts() -> None:
     assert len(ACE05.entity_types) == 7
     assert len(ACE05.relation_types) == 6
     assert len(ACE05_SUBTYPES.relation_types) == 18
+    assert ACE04.entity_types == ACE05.entity_types == ACE04_SUBTYPES.entity_types
+    assert len(ACE04.relation_types) == 7
+    assert len(ACE04_SUBTYPES.relation_types) == 23
     assert len(RETACRED.relation_types) == 39
     assert "no_relation" not in RETACRED.relation_types
 
@@ -42,6 +45,68 @@ def test_allowed_pairs() -> None:
     assert ACE05.allows("VEH", "PART-WHOLE", "VEH")
     assert not ACE05.allows("VEH", "PART-WHOLE", "WEA")
     assert not RETACRED.allows("ORGANIZATION", "per:title", "TITLE")
+    assert ACE04.allows("FAC", "PHYS", "LOC")
+    assert not ACE04.allows("PER", "PER-SOC", "ORG")
+    assert not ACE04_SUBTYPES.allows("PER", "EMP-ORG:Subsidiary", "ORG")
+
+
+@pytest.mark.parametrize(("whole", "parts"), [(ACE04, ACE04_SUBTYPES), (ACE05, ACE05_SUBTYPES)])
+def test_a_main_relation_allows_what_its_subtypes_allow(whole: Schema, parts: Schema) -> None:
+    merged: dict[str, set[tuple[str, str]]] = {}
+    for name, pairs in parts.pairs.items():
+        merged.setdefault(name.split(":")[0], set()).update(pairs)
+    assert merged == {name: set(pairs) for name, pairs in whole.pairs.items()}
+
+
+def test_relations_between_two_types() -> None:
+    assert CONLL04.relations_between("Peop", "Loc") == ("Live_In",)
+    assert CONLL04.relations_between("Loc", "Peop") == ()
+    assert Schema("open", ("A",), ("r", "s")).relations_between("A", "A") == ("r", "s")
+    assert ACE05.relations_between("PER", "none") == ()
+
+
+ONTONOTES = "PERSON NORP FAC ORG GPE LOC PRODUCT"
+CONLL2003 = "PER ORG LOC MISC"
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=list(SCHEMAS))
+def test_every_schema_knows_the_usual_labels(schema: Schema) -> None:
+    for label in f"{ONTONOTES} {CONLL2003}".split():
+        assert schema.types_of_ner_label(label), label
+        assert set(schema.types_of_ner_label(label)) <= set(schema.entity_types)
+    person, place = schema.types_of_ner_label("PERSON")[0], schema.types_of_ner_label("GPE")[0]
+    assert schema.relations_between(person, place)
+
+
+def test_what_a_label_stands_for() -> None:
+    assert CONLL04.types_of_ner_label("PERSON") == ("Peop",)
+    assert ACE05.types_of_ner_label("NORP") == ("GPE", "PER", "ORG")
+    assert ACE05.types_of_ner_label("VEH") == ("VEH",)  # a recognizer that was trained on ACE itself
+    assert CONLL04.types_of_ner_label("<Peop>") == ("Peop",)
+    assert ACE05.types_of_ner_label("DATE") == ()
+    assert Schema("s", ("A", "B"), ("r",), {}, {}, {"A": ("B",)}).types_of_ner_label("A") == ("B",)
+
+
+def test_labels_take_no_part_in_comparison_and_survive_the_way_to_disk() -> None:
+    bare = Schema(CONLL04.name, CONLL04.entity_types, CONLL04.relation_types, CONLL04.pairs, CONLL04.words)
+    assert bare == CONLL04
+    assert "ner_labels" not in bare.to_dict()
+    assert Schema.from_dict(json.loads(json.dumps(CONLL04.to_dict()))).ner_labels == CONLL04.ner_labels
+
+
+def test_a_file_that_extends_a_schema_says_only_what_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: ace05\npairs: {PER-SOC: [[PER, ORG]]}\nner_labels: {GPE: [LOC, GPE], Ship: VEH}\nwords: {VEH: ship}\n"
+    )
+    mine = load_schema(path)
+    assert (mine.name, mine.entity_types, mine.relation_types) == ("mine", ACE05.entity_types, ACE05.relation_types)
+    assert mine.allows("PER", "PER-SOC", "ORG")
+    assert not mine.allows("PER", "PER-SOC", "PER")
+    assert mine.pairs["PHYS"] == ACE05.pairs["PHYS"]
+    assert (mine.types_of_ner_label("GPE"), mine.types_of_ner_label("Ship")) == (("LOC", "GPE"), ("VEH",))
+    assert mine.types_of_ner_label("PERSON") == ("PER",)
+    assert (mine.words_of("VEH"), mine.words_of("WEA")) == ("ship", "weapon")
 
 
 def test_load_by_name_and_from_yaml(tmp_path: Path) -> None:
@@ -71,6 +136,15 @@ def test_load_by_name_and_from_yaml(tmp_path: Path) -> None:
         ("entity_types: [A]\nrelation_types: [R]\npairs: {R: [[A]]}", "malformed schema"),
         ("entity_types: [A]\nrelation_types: [R]\npairs: {R: [[A, B]]}", 'unknown entity type "B"'),
         ("entity_types: [A, A]\nrelation_types: [R]", "stands twice"),
+        ("entity_types: [A]\nrelation_types: [R]\nner_labels: [A]", '"ner_labels" is'),
+        ("entity_types: [A]\nrelation_types: [R]\nner_labels: {X: 1}", 'NER label "X" stands for 1'),
+        ("entity_types: [A]\nrelation_types: [R]\nner_labels: {X: [A, 1]}", 'NER label "X" stands for'),
+        ("entity_types: [A]\nrelation_types: [R]\nner_labels: {X: []}", 'NER label "X" stands for no type'),
+        ("entity_types: [A]\nrelation_types: [R]\nner_labels: {X: B}", 'unknown entity type "B"'),
+        ("extends: ace06", "\"extends\" is 'ace06'; expected one of conll04, "),
+        ("extends: [ace05]", '"extends" is'),
+        ("extends: ace05\nentity_types: [A]", '"entity_types" stands beside "extends"'),
+        ("extends: ace05\npairs: {None: [[PER, PER]]}", 'unknown relation type "None"'),
     ],
 )
 def test_malformed_files(tmp_path: Path, text: str, reason: str) -> None:

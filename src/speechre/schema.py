@@ -31,6 +31,9 @@ class Schema:
 
     ``words`` says a type in plain English ("Peop" -> "person"); a new token starts as the mean of the embeddings of
     these words. A relation without an entry in ``pairs`` allows every pair.
+
+    ``ner_labels`` says what a named entity recognizer's labels may stand for ("PERSON" -> ("Peop",)), the likeliest
+    type first. It serves the building of data sets only, so two schemas that differ in nothing else are equal.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Schema:
     relation_types: tuple[str, ...]
     pairs: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    ner_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for kind, names in (("entity type", self.entity_types), ("relation type", self.relation_types)):
@@ -57,6 +61,13 @@ class Schema:
             for head_type, tail_type in pairs:
                 self.check_entity(head_type)
                 self.check_entity(tail_type)
+        for label, types in self.ner_labels.items():
+            if not types:
+                raise SchemaError(
+                    f'schema "{self.name}": NER label "{label}" stands for no type; name one or leave it out'
+                )
+            for name in types:
+                self.check_entity(name)
 
     def check_entity(self, name: str) -> None:
         """Raises :class:`SchemaError` unless ``name`` is an entity type."""
@@ -82,6 +93,20 @@ class Schema:
         pairs = self.pairs.get(relation)
         return pairs is None or (head_type, tail_type) in pairs
 
+    def relations_between(self, head_type: str, tail_type: str) -> tuple[str, ...]:
+        """The relation types that can lead from ``head_type`` to ``tail_type``."""
+        return tuple(relation for relation in self.relation_types if self.allows(head_type, relation, tail_type))
+
+    def types_of_ner_label(self, label: str) -> tuple[str, ...]:
+        """The entity types that a recognizer's label may stand for, the likeliest first; none if it means nothing here.
+
+        A label that ``ner_labels`` does not list stands for the entity type of the same name, if there is one.
+        """
+        label = strip_brackets(label)
+        if label in self.ner_labels:
+            return self.ner_labels[label]
+        return (label,) if label in self.entity_types else ()
+
     def words_of(self, name: str) -> str:
         """A type in plain words: from ``words``, else split at underscores, colons, slashes and case changes."""
         if name in self.words:
@@ -91,13 +116,16 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, stored in every checkpoint."""
-        return {
+        out: dict[str, Any] = {
             "name": self.name,
             "entity_types": list(self.entity_types),
             "relation_types": list(self.relation_types),
             "pairs": {r: sorted([h, t] for h, t in pairs) for r, pairs in self.pairs.items()},
             "words": dict(self.words),
         }
+        if self.ner_labels:
+            out["ner_labels"] = {label: list(types) for label, types in self.ner_labels.items()}
+        return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
@@ -111,11 +139,15 @@ class Schema:
                     r: frozenset((str(h), str(t)) for h, t in pairs) for r, pairs in (data.get("pairs") or {}).items()
                 },
                 words=dict(data.get("words") or {}),
+                ner_labels={
+                    str(label): tuple(strip_brackets(str(x)) for x in ([types] if isinstance(types, str) else types))
+                    for label, types in (data.get("ner_labels") or {}).items()
+                },
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(
                 f"malformed schema: {error!r}; expected name, entity_types, relation_types and, optionally, "
-                "pairs and words"
+                "pairs, words and ner_labels"
             ) from error
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +253,17 @@ def test_what_is_left_out_is_reported(tmp_path: Path) -> None:
     assert '"u1"' in said[0]
     with pytest.raises(DataError, match="none of the 1 utterances can be trained on"):
         prepare_examples(both[1:], sequencer, short, said.append)
+
+
+def test_relations_that_the_schema_does_not_allow_are_trained_on_and_reported(tmp_path: Path) -> None:
+    _, sequencer = tiny_network()
+    good, said = utterance(tmp_path, 0), []
+    odd = replace(utterance(tmp_path, 1), relations=(Relation("e0", "e1", "Live_In"),))
+    kept = prepare_examples([good, odd], sequencer, SIX_ORDERS, said.append)
+    assert [len(one.triplets) for one in kept] == [len(good.relations), 1]
+    assert len(said) == 1
+    assert said[0].startswith("1 relations join types that the schema does not let relate; ")
+    assert said[0].endswith('"Live_In" from Loc to Peop in utterance "u1"')
 
 
 def test_no_manifest_is_a_usage_fault() -> None:

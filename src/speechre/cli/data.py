@@ -1,4 +1,4 @@
-"""``speechre data``: import, validate, count and synthesize annotated speech."""
+"""``speechre data``: import, validate, count and synthesize annotated speech, and find what to annotate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from speechre.cli import data_card, data_split, data_stats, data_validate
+from speechre.cli import candidates, data_card, data_split, data_stats, data_validate
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message
 from speechre.errors import UsageError
@@ -24,6 +24,7 @@ def add_parser(commands: Commands) -> None:
     _add_synthesize(kinds)
     data_split.add_parser(kinds)
     data_card.add_parser(kinds)
+    candidates.add_parser(kinds)
 
 
 def _add_import(kinds: Commands) -> None:

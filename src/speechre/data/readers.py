@@ -120,7 +120,7 @@ def read_dataset_info(path: PathLike) -> Schema:
     schema = Schema(str(info.get("datasets") or path.parent.name), entity_types, relation_types)
     for known in SCHEMAS.values():
         if set(known.entity_types) == set(entity_types) and set(known.relation_types) == set(relation_types):
-            return replace(schema, name=known.name, pairs=known.pairs, words=known.words)
+            return replace(known, entity_types=entity_types, relation_types=relation_types)
     return schema
 
 

@@ -60,16 +60,25 @@ def write_manifest(path: PathLike, utterances: Iterable[Utterance]) -> int:
     lines: list[str] = []
     seen: set[str] = set()
     for utterance in utterances:
-        record = to_dict(utterance, path.parent)
-        faults = record_faults(record)
-        if faults:
-            raise DataError(f'{path}: utterance "{utterance.id}" cannot be written: {faults[0].message}')
+        line = manifest_line(utterance, path)
         if utterance.id in seen:
             raise DataError(f'{path}: utterance "{utterance.id}" comes twice; ids must be unique')
         seen.add(utterance.id)
-        lines.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(line)
     write_atomically(path, "".join(lines))
     return len(lines)
+
+
+def manifest_line(utterance: Utterance, path: PathLike) -> str:
+    """The utterance as it stands in the manifest ``path``, with its line end; for those who write one as a stream.
+
+    Raises :class:`DataError` on an utterance that could not be read again. That ids are unique is the caller's care.
+    """
+    record = to_dict(utterance, Path(path).parent)
+    faults = record_faults(record)
+    if faults:
+        raise DataError(f'{path}: utterance "{utterance.id}" cannot be written: {faults[0].message}')
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_dict(utterance: Utterance, folder: PathLike = "") -> dict[str, Any]:

@@ -90,7 +90,11 @@ def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
 def prepare_examples(
     utterances: Sequence[Utterance], sequencer: Sequencer, config: Config, report: Report
 ) -> list[Example]:
-    """Training examples; utterances over ``data.max_duration_s`` are left out and reported by name."""
+    """Training examples; utterances over ``data.max_duration_s`` are left out and reported by name.
+
+    Relations between types that the schema does not let relate are trained on and reported: where decoding is
+    constrained, no model can write them.
+    """
     examples: list[Example] = []
     for utterance in utterances:
         try:
@@ -99,6 +103,14 @@ def prepare_examples(
             report(f"left out: {error}")
     if not examples:
         raise DataError(f"none of the {len(utterances)} utterances can be trained on; see the messages above")
+    allows = sequencer.schema.allows
+    odd = [(e.id, t) for e in examples for t in e.triplets if not allows(t.head.type, t.relation, t.tail.type)]
+    if odd:
+        first_id, first = odd[0]
+        report(
+            f"{len(odd)} relations join types that the schema does not let relate; constrained decoding cannot write "
+            f'them. The first: "{first.relation}" from {first.head.type} to {first.tail.type} in utterance "{first_id}"'
+        )
     return examples
 
 
