@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechre.cli import labeling
+from speechre.cli import agreement, labeling
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
 from speechre.errors import UsageError
@@ -26,6 +26,7 @@ def add_parser(commands: Commands) -> None:
     _add_stats(kinds)
     _add_synthesize(kinds)
     labeling.add_parsers(kinds)
+    agreement.add_parser(kinds)
 
 
 def _add_import(kinds: Commands) -> None:

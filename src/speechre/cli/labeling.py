@@ -122,7 +122,7 @@ def run_to(args: argparse.Namespace) -> int:
     if not schema.entity_types:
         raise UsageError(f"{args.manifest}: nothing is annotated, so there are no labels to take over; give --schema")
     check_types(utterances, suggestions, schema)
-    urls = _audio_urls(args, utterances)
+    urls = audio_urls_of(utterances, args.manifest, args.output, args)
     tasks: list[dict[str, Any]] = []
     for utterance, some in zip(utterances, suggestions, strict=True):
         text = texts[utterance.id]
@@ -163,23 +163,33 @@ def _check_ids(args: argparse.Namespace, utterances: Sequence[Utterance], predic
         message(f"{args.predictions}: nothing about {missing} of {len(utterances)} utterances; they come last")
 
 
-def _served(args: argparse.Namespace) -> Path:
-    """The folder whose files Label Studio is to serve; it takes none of its own as storage, only one in it."""
+def _served(manifest: Path, output: Path, args: argparse.Namespace) -> Path:
+    """The folder whose files Label Studio is to serve; as storage it takes only a folder in it, never itself."""
     if args.cut_audio:
-        return Path(args.output).resolve().parent
-    return Path(args.audio_root).resolve() if args.audio_root else Path(args.manifest).resolve().parents[1]
+        return output.resolve().parent
+    return Path(args.audio_root or manifest.resolve().parents[1]).resolve()
 
 
-def _audio_urls(args: argparse.Namespace, utterances: Sequence[Utterance]) -> Mapping[str, str]:
+def audio_urls_of(
+    utterances: Sequence[Utterance], manifest: Path, output: Path, args: argparse.Namespace
+) -> Mapping[str, str]:
+    """Each utterance's URL, by id, as the arguments of :func:`add_audio` say; says on stderr what to serve."""
     from speechre.data.label_studio_audio import LOCAL_FILES, audio_urls, cut_recordings
     from speechre.types import AudioRef
 
     if args.cut_audio:
         if args.audio_root is not None:
             raise UsageError("--cut-audio writes the recordings to a folder of its own; leave --audio-root out")
-        files = cut_recordings(utterances, args.output / "audio")
+        files = cut_recordings(utterances, output / "audio")
         utterances = [replace(u, audio=AudioRef(str(files[u.id])) if u.id in files else None) for u in utterances]
-    return audio_urls(utterances, _served(args), args.audio_url or LOCAL_FILES)
+    served = _served(manifest, output, args)
+    urls = audio_urls(utterances, served, args.audio_url or LOCAL_FILES)
+    if args.audio_url is None and any(urls.values()):
+        message(
+            "to hear the recordings: start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={served}, and add a folder in it as local storage"
+        )
+    return urls
 
 
 def write_project(folder: Path, schema: Schema, tasks: Sequence[Mapping[str, Any]], inputs: Sequence[Path]) -> None:
@@ -216,11 +226,6 @@ def _tell(
     ):
         if number:
             message(f"{number} {what}")
-    if args.audio_url is None and num_silent < len(utterances):
-        message(
-            f"to hear the recordings: start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={_served(args)}, and add a folder in it as local storage"
-        )
 
 
 # --- from Label Studio ---

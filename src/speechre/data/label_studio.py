@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from speechre.data.spans import place_entity
 from speechre.data.store import PathLike, to_dict
 from speechre.errors import DataError, SchemaError
 from speechre.schema import Schema
@@ -127,16 +128,18 @@ def to_task(
     folder: PathLike = "",
     note: str | None = None,
     text: str | None = None,
+    own_name: str = MANIFEST_NAME,
+    own_score: float | None = None,
 ) -> dict[str, Any]:
     """One task: what the config shows, the manifest's line, and the pre-annotations.
 
-    What the manifest annotates comes first, as the prediction of ``manifest``, then the suggestions in their sequence.
+    What the manifest annotates comes first, as the prediction of ``own_name``, then the suggestions in their sequence.
     Entities without a span are shown where their text stands once in the utterance's; the ids of the others are
     listed as ``unplaced``, and reading gives them back as they were. ``text`` is shown in place of the utterance's.
     ``folder`` is the manifest's: the line's audio path is relative to it.
     """
     shown_text = utterance.text if text is None else text
-    shown = [(entity, place(entity, shown_text)) for entity in utterance.entities]
+    shown = [(entity, place_entity(entity, shown_text)) for entity in utterance.entities]
     unplaced = [entity.id for entity, placed in shown if placed is None]
     own: dict[str, Any] = {"utterance": to_dict(utterance, folder)}
     if unplaced:
@@ -148,21 +151,8 @@ def to_task(
     if placed:
         ids = {entity.id for entity in placed}
         relations = tuple(r for r in utterance.relations if r.head_id in ids and r.tail_id in ids)
-        suggestions = (Suggestion(MANIFEST_NAME, placed, relations), *suggestions)
+        suggestions = (Suggestion(own_name, placed, relations, own_score), *suggestions)
     return {"data": data, "predictions": [_prediction(suggestion) for suggestion in suggestions]}
-
-
-def place(entity: Entity, text: str) -> Entity | None:
-    """The entity with a span in ``text``: its own, or the only one its text can have; else ``None``."""
-    start, end = entity.start, entity.end
-    if start is None or end is None:
-        if not entity.text or text.count(entity.text) != 1:
-            return None
-        start = text.index(entity.text)
-        end = start + len(entity.text)
-    if text[start:end] != entity.text:
-        return None
-    return Entity(entity.text, entity.type, entity.id, start, end, entity.start_s, entity.end_s)
 
 
 def _prediction(suggestion: Suggestion) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from speechre.data.label_studio import (
     RECORD_KEY,
     TEXT_KEY,
     from_region_id,
-    place,
 )
 from speechre.data.record import record_faults
+from speechre.data.spans import place_entity
 from speechre.data.store import PathLike, from_dict, read_json, to_dict
 from speechre.errors import DataError, UsageError
 from speechre.schema import strip_brackets
@@ -279,7 +279,7 @@ def _annotated(
 
 def _same_or(old: Entity, new: Entity, text: str) -> Entity:
     """``old`` where nothing was changed, so that its times stay and a span is not made up; else ``new``."""
-    shown = place(old, text)
+    shown = place_entity(old, text)
     is_same = shown is not None and (shown.start, shown.end, shown.type) == (new.start, new.end, new.type)
     if is_same:
         return old
@@ -296,7 +296,7 @@ def _entity_ids(base: Utterance, found: Mapping[str, Entity], *, has_ids: bool) 
     else:
         free: dict[tuple[int | None, int | None, str], list[str]] = {}
         for entity in base.entities:
-            shown = place(entity, base.text)
+            shown = place_entity(entity, base.text)
             if shown is not None:
                 free.setdefault((shown.start, shown.end, shown.type), []).append(entity.id)
         for key, entity in found.items():

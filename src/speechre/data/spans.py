@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from speechre.metrics import normalize_text
+from speechre.types import Entity
 
 _WORD = re.compile(r"\S+")
 
@@ -34,3 +36,14 @@ def trim_span(start: int, end: int, text: str) -> tuple[int, int]:
     """The span without what normalization removes at its ends; as it is where nothing would be left."""
     kept = [i for i in range(start, end) if normalize_text(text[i])]
     return (kept[0], kept[-1] + 1) if kept else (start, end)
+
+
+def place_entity(entity: Entity, text: str) -> Entity | None:
+    """The entity with a span in ``text``: its own, or the only one that its text can have; else ``None``."""
+    start, end = entity.start, entity.end
+    if start is None or end is None:
+        if not entity.text or text.count(entity.text) != 1:
+            return None
+        start = text.index(entity.text)
+        end = start + len(entity.text)
+    return replace(entity, start=start, end=end) if text[start:end] == entity.text else None
