@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechre.cli.labeling import add_audio, audio_urls_of, write_project
+from speechre.cli.labeling import add_audio, audio_urls_of, tell_served, write_project
 from speechre.cli.options import Commands, probability
 from speechre.cli.output import check_replaces_no_input, message, open_output, print_tables
 from speechre.errors import UsageError
@@ -112,6 +112,7 @@ def _write(args: argparse.Namespace, agreement: Agreement, annotators: Mapping[s
         tasks = worklist_tasks(agreement, annotators, by_id, urls, args.manifests[0].parent)
         write_project(args.worklist, schema, tasks, inputs)
         message(f"wrote {len(tasks)} tasks and their config to {args.worklist}")
+        tell_served(urls, args.manifests[0], args.worklist, args)
     if args.merge is not None:
         utterances = [m.utterance for m in merged]
         if args.decided is not None:

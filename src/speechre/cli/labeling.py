@@ -135,6 +135,7 @@ def run_to(args: argparse.Namespace) -> int:
         tasks = [tasks[i] for i in order]
     write_project(args.output, schema, tasks, [args.manifest, *([args.predictions] if args.predictions else [])])
     _tell(args, utterances, tasks, texts)
+    tell_served(urls, args.manifest, args.output, args)
     return 0
 
 
@@ -173,7 +174,7 @@ def _served(manifest: Path, output: Path, args: argparse.Namespace) -> Path:
 def audio_urls_of(
     utterances: Sequence[Utterance], manifest: Path, output: Path, args: argparse.Namespace
 ) -> Mapping[str, str]:
-    """Each utterance's URL, by id, as the arguments of :func:`add_audio` say; says on stderr what to serve."""
+    """Each utterance's URL, by id, as the arguments of :func:`add_audio` say."""
     from speechre.data.label_studio_audio import LOCAL_FILES, audio_urls, cut_recordings
     from speechre.types import AudioRef
 
@@ -182,14 +183,17 @@ def audio_urls_of(
             raise UsageError("--cut-audio writes the recordings to a folder of its own; leave --audio-root out")
         files = cut_recordings(utterances, output / "audio")
         utterances = [replace(u, audio=AudioRef(str(files[u.id])) if u.id in files else None) for u in utterances]
-    served = _served(manifest, output, args)
-    urls = audio_urls(utterances, served, args.audio_url or LOCAL_FILES)
+    return audio_urls(utterances, _served(manifest, output, args), args.audio_url or LOCAL_FILES)
+
+
+def tell_served(urls: Mapping[str, str], manifest: Path, output: Path, args: argparse.Namespace) -> None:
+    """Say on stderr how the server must be started for its player to get the recordings."""
     if args.audio_url is None and any(urls.values()):
         message(
             "to hear the recordings: start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
-            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={served}, and add a folder in it as local storage"
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={_served(manifest, output, args)}, and add a folder in it as "
+            "local storage"
         )
-    return urls
 
 
 def write_project(folder: Path, schema: Schema, tasks: Sequence[Mapping[str, Any]], inputs: Sequence[Path]) -> None:
