@@ -280,6 +280,8 @@ RESULT = ("annotations", 0, "result")
         (_set(*RESULT, 3, "labels", value=[]), 'from "Ann Lee" to "Acme" has the labels'),
         (_set(*RESULT, 3, "direction", value="up"), "the direction 'up'"),
         (_set(*RESULT, 3, "to_id", value="gone"), "'gone', which is not there"),
+        (_set(*RESULT, 3, "from_id", value=[]), "[], which is not there"),
+        (_set(*RESULT, 3, "from_id", value=None), "None, which is not there"),
         (_set("data", "text", value=None), 'has None as "text"'),
         (_set("data", "speechre", value=3), "that speechre did not write"),
         (_set("data", "speechre", "utterance", "id", value=""), 'empty "id"'),
@@ -319,9 +321,22 @@ values = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_mutated_export_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    read_mutated(tmp_path_factory, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=6000)
+@given(st.data())
+def test_many_mutated_exports_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    read_mutated(tmp_path_factory, data)
+
+
+def read_mutated(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """A typed error or utterances that can be written; never a traceback, never a task that is not accounted for."""
     is_min = data.draw(st.booleans())
     tasks: list[Any] = [copy.deepcopy(exported(utterance, number)) for number, utterance in enumerate(HARD[:3])]
@@ -347,6 +362,6 @@ def test_a_mutated_export_is_read_or_refused(tmp_path_factory: pytest.TempPathFa
         write_manifest(folder / "mutated.jsonl", reading.utterances)
     except SpeechreError:
         return
-    names = {json.dumps(t.get("id", n)) for n, t in enumerate(tasks)}
+    names = {str(t.get("id", f"number {n + 1}")) for n, t in enumerate(tasks)}
     num_tasks = len(names) if is_min else len(tasks)
     assert len(reading.utterances) + len(reading.unannotated) + len(reading.skipped) == num_tasks

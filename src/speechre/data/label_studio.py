@@ -83,7 +83,9 @@ def labeling_config(schema: Schema, *, has_audio: bool = True, has_note: bool = 
         label = ElementTree.SubElement(labels, "Label", value=name, background=_COLOURS[index % len(_COLOURS)])
         if index < len(_HOTKEYS):
             label.set("hotkey", _HOTKEYS[index])
-    ElementTree.SubElement(view, "Text", name=TEXT_TAG, value=f"${TEXT_KEY}", granularity="symbol")
+    # The editor draws relations over the lines they leave from, and needs room there.
+    roomy = ElementTree.SubElement(view, "View", style="padding-top: 2em; line-height: 3em")
+    ElementTree.SubElement(roomy, "Text", name=TEXT_TAG, value=f"${TEXT_KEY}", granularity="symbol")
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 

@@ -367,8 +367,8 @@ def _words(text: str) -> list[str]:
 
 def _add_relation(found: _Found, item: Json) -> None:
     ends = [item.get("from_id"), item.get("to_id")]
-    other_ids = {other.get("id") for other in found.others}
-    if any(end in other_ids for end in ends):
+    other_ids = [other.get("id") for other in found.others]
+    if any(end is not None and end in other_ids for end in ends):
         found.others.append(item)  # a relation to something that is no entity
         return
     for end in ends:
