@@ -20,6 +20,7 @@ from speechre.data.label_studio_export import (
     from_export,
     read_export,
 )
+from speechre.data.record import record_faults
 from speechre.data.store import to_dict, write_manifest
 from speechre.errors import DataError, SpeechreError, UsageError
 from speechre.types import Entity, Utterance
@@ -100,6 +101,7 @@ def utterances(draw: st.DrawFn) -> Utterance:
     return Utterance("u", None, text, tuple(found), tuple(links), extra={"k": 1})
 
 
+@settings(max_examples=60)
 @given(utterances())
 def test_any_utterance_comes_back(tmp_path_factory: pytest.TempPathFactory, utterance: Utterance) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -321,7 +323,7 @@ values = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_mutated_export_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     read_mutated(tmp_path_factory, data)
@@ -359,9 +361,9 @@ def read_mutated(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) 
     folder = tmp_path_factory.getbasetemp()
     try:
         reading = read(folder, tasks, allow_missing_relations=is_min)
-        write_manifest(folder / "mutated.jsonl", reading.utterances)
     except SpeechreError:
         return
+    assert [fault for utterance in reading.utterances for fault in record_faults(to_dict(utterance))] == []
     names = {str(t.get("id", f"number {n + 1}")) for n, t in enumerate(tasks)}
     num_tasks = len(names) if is_min else len(tasks)
     assert len(reading.utterances) + len(reading.unannotated) + len(reading.skipped) == num_tasks

@@ -25,11 +25,11 @@ from tests.data.annotated import hard_utterances
 
 EXECUTABLE = os.environ.get("SPEECHRE_LABEL_STUDIO", "")
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
-START_S = 400
+START_S = 900
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(
         not EXECUTABLE,
         reason="SPEECHRE_LABEL_STUDIO does not name Label Studio's executable; run scripts/label-studio-test",
