@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from speechre.cli import candidates, data_card, data_split, data_stats, data_validate
+from speechre.cli import agreement, candidates, data_card, data_split, data_stats, data_validate, labeling
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message
 from speechre.errors import UsageError
@@ -25,6 +25,8 @@ def add_parser(commands: Commands) -> None:
     data_split.add_parser(kinds)
     data_card.add_parser(kinds)
     candidates.add_parser(kinds)
+    labeling.add_parsers(kinds)
+    agreement.add_parser(kinds)
 
 
 def _add_import(kinds: Commands) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from speechre.audio import SUFFIXES, audio_duration_s
 from speechre.data.record import Fault, only_place, record_faults
-from speechre.data.store import PathLike, parse_json, to_dict
+from speechre.data.store import PathLike, read_json, to_dict
 from speechre.errors import DataError
 from speechre.schema import Schema, strip_brackets
 from speechre.schemas import SCHEMAS
@@ -54,7 +54,7 @@ def read_speechre_json(
     recording.
     """
     path = Path(json_path)
-    items = _read_json(path)
+    items = read_json(path)
     if not isinstance(items, list) or not items:
         raise DataError(f'{path}: expected a list of objects with "sentence", "audio_id" and "data_annotation"')
     info = path.with_name("dataset_info.json")
@@ -108,7 +108,7 @@ def read_dataset_info(path: PathLike) -> Schema:
     :class:`DataError` on a missing or malformed file, :class:`SchemaError` on impossible names.
     """
     path = Path(path)
-    info = _read_json(path)
+    info = read_json(path)
     lists = [info.get(key) if isinstance(info, dict) else None for key in ("entities_type", "relations_type")]
     for key, names in zip(("entities_type", "relations_type"), lists, strict=True):
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -126,19 +126,6 @@ def read_dataset_info(path: PathLike) -> Schema:
 
 FORMATS: dict[str, Callable[..., list[Utterance]]] = {"speechre-json": read_speechre_json}
 """Format name -> reader, called as ``reader(source, audio_dirs=..., split=..., ...)``."""
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
 
 
 def _advice(faults: Sequence[Fault]) -> str:
