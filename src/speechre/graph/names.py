@@ -56,6 +56,8 @@ class Name:
     @property
     def gender(self) -> str:
         """``m`` or ``f`` where a title or the given name tells it, else empty."""
+        if self.kind != "person":
+            return ""
         told = {lists.TITLES[title] for title in self.titles} - {""}
         if len(told) == 1:
             return told.pop()

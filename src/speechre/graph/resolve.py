@@ -83,7 +83,7 @@ class _Groups:
         first: dict[Hashable, int] = {}
         for n, (use, name) in enumerate(zip(self.uses, self.names, strict=True)):
             is_local = name.is_description or name.is_short
-            key = (use.type, name.words or use.text, name.place_part, use.recording_id if is_local else None)
+            key = (use.type, name.words or use.text, use.recording_id if is_local else None)
             known = first.setdefault(key, n)
             if known != n:
                 self._unite(known, n, SAME_TEXT, "the same words")

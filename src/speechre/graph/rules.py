@@ -165,8 +165,7 @@ def _acronym_keys(name: Name) -> list[Hashable]:
 def _abbreviates(a: Name, b: Name) -> bool:
     if a.is_acronym == b.is_acronym:
         return False
-    short, long = (a, b) if a.is_acronym else (b, a)
-    return not (short.known and short.known != long.known)
+    return not (a if a.is_acronym else b).known  # what that stands for is settled: known_name's business
 
 
 def _part_of_person_keys(name: Name) -> list[Hashable]:
@@ -204,19 +203,27 @@ def _one_has_no_kind(a: Name, b: Name) -> bool:
     return bool(_kind_of(a)) != bool(_kind_of(b))
 
 
-def _always(a: Name, b: Name) -> bool:
-    return True
+def _core_differs(a: Name, b: Name) -> bool:
+    return a.core != b.core  # else titles or legal forms are all that differs: other rules' business
+
+
+def _full_core_differs(a: Name, b: Name) -> bool:
+    return _core_differs(a, b) and not (a.is_short or b.is_short)
+
+
+def _words_differ(a: Name, b: Name) -> bool:
+    return a.words != b.words
 
 
 SAME_TEXT = "same_text"
 
 ALL_RULES: tuple[Rule, ...] = (
-    Rule("title", "any", _title_keys, _always, "one name, with and without a title"),
-    Rule("legal_form", "any", _legal_keys, _always, "one name, with and without a legal form"),
-    Rule("known_name", "any", _known_keys, _always, "a well-known abbreviation and what it stands for"),
-    Rule("spelling", "any", _sound_keys, lambda a, b: not (a.is_short or b.is_short), "said alike"),
-    Rule("spelling", "any", _joined_keys, _always, "the same letters, cut into words in another way"),
-    Rule("spelling", "recording", _sound_keys, _always, "said alike, in one recording"),
+    Rule("title", "any", _title_keys, _words_differ, "one name, with and without a title"),
+    Rule("legal_form", "any", _legal_keys, _words_differ, "one name, with and without a legal form"),
+    Rule("known_name", "any", _known_keys, _words_differ, "a well-known abbreviation and what it stands for"),
+    Rule("spelling", "any", _sound_keys, _full_core_differs, "said alike"),
+    Rule("spelling", "any", _joined_keys, _words_differ, "the same letters, cut into words in another way"),
+    Rule("spelling", "recording", _sound_keys, _core_differs, "said alike, in one recording"),
     Rule("spelling", "recording", _near_keys, _near, "said nearly alike, in one recording"),
     Rule("acronym", "recording", _acronym_keys, _abbreviates, "an abbreviation and what it stands for"),
     Rule("title", "recording", _short_title_keys, _one_has_no_title, "one surname, with and without a title"),
@@ -224,7 +231,7 @@ ALL_RULES: tuple[Rule, ...] = (
     Rule("initials", "recording", _full_person_keys, _initials_fit, "a given name and its initial"),
     Rule("nickname", "recording", _full_person_keys, _nicknames_fit, "a given name and its short form"),
     Rule("short_name", "recording", _part_of_person_keys, _names_in_short, "a full name and a part of it"),
-    Rule("place_part", "recording", _place_keys, _always, "a place, with and without what it lies in"),
+    Rule("place_part", "recording", _place_keys, _words_differ, "a place, with and without what it lies in"),
     Rule("kind", "recording", _kind_keys, _one_has_no_kind, "an organization, with and without its kind"),
 )
 """In this sequence: what holds everywhere first, so that a recording's short names find whole entities."""

@@ -9,11 +9,15 @@ const make = (tag, text, className) => {
   return element;
 };
 const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-const SHAPES = ["ellipse", "round-rectangle", "diamond", "hexagon", "triangle", "star", "round-tag", "vee"];
+// The names of Cytoscape's shapes, and the same for the legend: corners in a square of 12.
+const SHAPES = {
+  ellipse: null, rectangle: "1,1 11,1 11,11 1,11", diamond: "6,0 12,6 6,12 0,6", hexagon: "3,1 9,1 12,6 9,11 3,11 0,6",
+  triangle: "6,0 12,11 0,11", pentagon: "6,0 12,5 10,12 2,12 0,5", vee: "0,0 6,4 12,0 6,12", rhomboid: "0,1 8,1 12,11 4,11",
+};
 const LINES = ["solid", "dashed", "dotted"];
 const colour = (index) => data.colours[index % data.colours.length];
 const typeColour = (type) => colour(data.types.indexOf(type));
-const typeShape = (type) => SHAPES[data.types.indexOf(type) % SHAPES.length];
+const typeShape = (type) => Object.keys(SHAPES)[data.types.indexOf(type) % Object.keys(SHAPES).length];
 const relationColour = (relation) => colour(data.relations.indexOf(relation) + data.types.length);
 const relationLine = (relation) => LINES[Math.floor((data.relations.indexOf(relation) + data.types.length) / data.colours.length) % LINES.length];
 const nodes = new Map(data.nodes.map((node) => [node.id, node]));
@@ -44,11 +48,10 @@ function stopAtEnd(player) {
 // -- graph
 const cy = cytoscape({
   container: byId("graph"),
-  wheelSensitivity: 0.25,
   maxZoom: 3,
   elements: [
     ...data.nodes.map((node, index) => ({
-      data: { id: node.id, label: node.name, colour: typeColour(node.type), shape: typeShape(node.type), size: 20 + 6 * Math.sqrt(node.mentions.length) },
+      data: { id: node.id, label: node.name, colour: typeColour(node.type), shape: typeShape(node.type), size: 24 + 6 * Math.sqrt(node.mentions.length) },
       position: { x: 300 * Math.cos((2 * Math.PI * index) / data.nodes.length), y: 300 * Math.sin((2 * Math.PI * index) / data.nodes.length) },
     })),
     ...data.edges.map((edge) => ({
@@ -56,8 +59,8 @@ const cy = cytoscape({
     })),
   ],
   style: [
-    { selector: "node", style: { label: "data(label)", "background-color": "data(colour)", shape: "data(shape)", width: "data(size)", height: "data(size)", color: isDark ? "#e7ebf2" : "#1a2230", "font-size": 12, "text-valign": "bottom", "text-margin-y": 4, "text-wrap": "wrap", "text-max-width": 130, "text-outline-width": 2, "text-outline-color": isDark ? "#181e27" : "#ffffff" } },
-    { selector: "edge", style: { label: "data(label)", "line-color": "data(colour)", "line-style": "data(line)", "target-arrow-color": "data(colour)", "target-arrow-shape": "triangle", "curve-style": "bezier", width: "data(width)", color: isDark ? "#b9c4d6" : "#47526a", "font-size": 10, "text-rotation": "autorotate", "text-outline-width": 2, "text-outline-color": isDark ? "#181e27" : "#ffffff" } },
+    { selector: "node", style: { label: "data(label)", "background-color": "data(colour)", shape: "data(shape)", width: "data(size)", height: "data(size)", color: isDark ? "#e7ebf2" : "#1a2230", "font-size": 15, "text-valign": "bottom", "text-margin-y": 4, "text-wrap": "wrap", "text-max-width": 150, "text-outline-width": 2, "text-outline-color": isDark ? "#181e27" : "#ffffff" } },
+    { selector: "edge", style: { label: "data(label)", "line-color": "data(colour)", "line-style": "data(line)", "target-arrow-color": "data(colour)", "target-arrow-shape": "triangle", "curve-style": "bezier", width: "data(width)", color: isDark ? "#b9c4d6" : "#47526a", "font-size": 12, "text-rotation": "autorotate", "text-outline-width": 2, "text-outline-color": isDark ? "#181e27" : "#ffffff" } },
     { selector: ".off", style: { display: "none" } },
     { selector: ".faint", style: { opacity: 0.18 } },
     { selector: ":selected", style: { "overlay-color": "#f0b400", "overlay-opacity": 0.3, "overlay-padding": 6 } },
@@ -174,7 +177,8 @@ byId("search").addEventListener("input", filter);
 const legend = byId("legend");
 for (const type of data.types) {
   const image = svg("svg", { width: 12, height: 12 });
-  image.append(svg("circle", { cx: 6, cy: 6, r: 6, fill: typeColour(type) }));
+  const fill = typeColour(type), points = SHAPES[typeShape(type)];
+  image.append(points ? svg("polygon", { points, fill }) : svg("circle", { cx: 6, cy: 6, r: 6, fill }));
   const entry = make("span");
   entry.append(image, type || "no type");
   legend.append(entry);
@@ -224,4 +228,6 @@ for (const recording of data.recordings) {
 const plural = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 byId("lead").textContent = `${plural(data.recordings.length, "recording", "recordings")} · ${plural(data.nodes.length, "entity", "entities")} · ${plural(data.edges.length, "triplet", "triplets")}`;
 filter();
+cy.resize();
+cy.fit(undefined, 30);
 document.documentElement.dataset.ready = "true";
