@@ -7,8 +7,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx
 import pytest
@@ -16,7 +19,6 @@ import rdflib
 
 from speechre.cli import main
 from speechre.cli.graph import FORMATS, SUFFIXES
-from speechre.extract.extractor import Extractor
 from speechre.graph_formats.neo4j import FILES
 from speechre.types import Extraction
 from tests.conftest import MakeSound
@@ -25,17 +27,21 @@ from tests.graphs import TALKS, WHO
 NO_MODEL = ["--model", "there is no such model"]
 
 
-@pytest.fixture
-def sounds(make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> list[str]:
-    """Two recordings and the model's arguments; what the model says of the recordings is :data:`TALKS`."""
-    files = [str(make_sound(f"in/{talk.id}.wav", 0.5)) for talk in TALKS]
+class Told:
+    """In place of an extractor: says :data:`TALKS`, whatever it hears."""
 
-    def extract_many(self: Extractor, sources: object, on_error: object = None) -> object:
-        for talk, source in zip(TALKS, sources, strict=True):  # type: ignore[call-overload]
+    engine = SimpleNamespace(orders=("hrt",))
+
+    def extract_many(self, sources: Iterable[Path], on_error: object = None) -> Iterator[Extraction]:
+        for talk, source in zip(TALKS, sources, strict=True):
             yield Extraction(talk.id, str(source), 0.5, talk.model, talk.triplets, talk.transcript)
 
-    monkeypatch.setattr(Extractor, "extract_many", extract_many)
-    return [*files, "--model", str(tiny_model_dir)]
+
+@pytest.fixture
+def sounds(make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two recordings, of which the model says :data:`TALKS`."""
+    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Told())
+    return [str(make_sound(f"in/{talk.id}.wav", 0.5)) for talk in TALKS]
 
 
 def output_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -71,7 +77,9 @@ def test_the_outputs_suffix_chooses_the_format(
     style = SUFFIXES[suffix]
     assert output_of([*sounds, "--output", str(tmp_path / f"graph{suffix}")], capsys) == ""
     assert output_of([*sounds, "--format", style, "--output", str(tmp_path / "graph.txt")], capsys) == ""
-    assert (tmp_path / f"graph{suffix}").read_bytes() == (tmp_path / "graph.txt").read_bytes()
+    by_suffix, by_name = ((tmp_path / name).read_text(encoding="utf-8") for name in (f"graph{suffix}", "graph.txt"))
+    # An Ogg stream has a random number of its own.
+    assert re.sub(r"base64,[^\"]+", "", by_suffix) == re.sub(r"base64,[^\"]+", "", by_name)
 
 
 def test_neo4j_is_a_folder(sounds: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

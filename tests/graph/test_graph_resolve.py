@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from speechre.errors import UsageError
 from speechre.graph.resolve import Resolution, Use, resolve
-from speechre.graph.rules import ALL_RULES, RULE_NAMES
+from speechre.graph.rules import ALL_RULES, DEFAULT_RULES, RULE_NAMES
 
 # A name that only this rule joins to the next one.
 JOINED_BY = {
@@ -44,7 +44,7 @@ def test_every_rule_is_tried_here() -> None:
 def test_a_rule_joins_and_says_why_and_without_it_nothing_is_joined(rule: str) -> None:
     kind, one, other = JOINED_BY[rule]
     uses = of(kind, one, other)
-    on = resolve(uses)
+    on = resolve(uses, rules=RULE_NAMES)
     assert groups(on) == [[one, other]]
     (merge,) = on.merges[0]
     assert merge.rule == rule
@@ -58,7 +58,7 @@ def test_a_rule_joins_and_says_why_and_without_it_nothing_is_joined(rule: str) -
 @pytest.mark.parametrize("rule", RULE_NAMES)
 def test_only_rules_of_form_join_across_recordings(rule: str) -> None:
     kind, one, other = JOINED_BY[rule]
-    resolution = resolve([Use("r1", one, kind), Use("r2", other, kind)])
+    resolution = resolve([Use("r1", one, kind), Use("r2", other, kind)], rules=RULE_NAMES)
     assert groups(resolution) == ([[one], [other]] if rule in LOCAL else [[one, other]])
 
 
@@ -113,6 +113,13 @@ def test_a_chain_of_rules_never_joins_what_contradicts() -> None:
         ["Mrs. Clinton", "Hillary Clinton"],
         ["Bill Clinton"],
     ]
+
+
+def test_a_middle_name_tells_apart_unless_the_rule_is_chosen() -> None:
+    uses = of("Peop", "John Adams", "John Quincy Adams")
+    assert len(resolve(uses).groups) == 2
+    assert len(resolve(uses, rules=RULE_NAMES).groups) == 1
+    assert set(RULE_NAMES) - set(DEFAULT_RULES) == {"middle_name"}
 
 
 def test_an_unknown_rule_is_named() -> None:

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ladybug
 import pytest
+from antlr4 import CommonTokenStream, InputStream
+from antlr4_cypher import CypherLexer, CypherParser
 
 from speechre.graph import KnowledgeGraph, build_graph
 from speechre.graph_formats.neo4j import (
@@ -38,9 +41,7 @@ TABLES = (
 
 
 def num_syntax_errors(statement: str) -> int:
-    antlr4 = pytest.importorskip("antlr4")
-    grammar = pytest.importorskip("antlr4_cypher")
-    parser = grammar.CypherParser(antlr4.CommonTokenStream(grammar.CypherLexer(antlr4.InputStream(statement))))
+    parser = CypherParser(CommonTokenStream(CypherLexer(InputStream(statement))))
     parser.removeErrorListeners()
     parser.script()
     return int(parser.getNumberOfSyntaxErrors())
@@ -67,7 +68,6 @@ def test_rows_go_in_batches() -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Any]:
-    ladybug = pytest.importorskip("ladybug")
     database = ladybug.Database(str(tmp_path / "graph"))
     connection = ladybug.Connection(database)
     for table in TABLES:

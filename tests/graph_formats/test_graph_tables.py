@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 
+import pandas
 import pytest
 
 from speechre.errors import UsageError
@@ -47,7 +48,6 @@ def test_a_formula_is_disarmed_and_numbers_are_not() -> None:
 
 
 def test_a_data_frame_has_types_and_empty_ones_too() -> None:
-    pandas = pytest.importorskip("pandas")
     frame = to_dataframe(TALKS)
     assert list(frame.columns) == list(COLUMNS)
     assert frame.groupby("relation").size().to_dict() == {"Live_In": 1, "Work_For": 2}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from speechre.cli.options import Parser
 from speechre.cli.output import Output, check_replaces_no_input, message
 from speechre.errors import UsageError
-from speechre.graph import RULE_NAMES, build_graph
+from speechre.graph import DEFAULT_RULES, RULE_NAMES, build_graph
 from speechre.graph.rules import select_rules
 from speechre.graph_formats import GRAPH_FORMATS
 from speechre.graph_formats.neo4j import FILES, to_neo4j_files
@@ -54,8 +54,8 @@ def add_merging(parser: Parser) -> None:
         "--merge",
         type=rule_names,
         metavar="RULE,...",
-        help=f"rules that may join names to one entity: all (the default), none, or some of {', '.join(RULE_NAMES)}; "
-        "graph formats only",
+        help=f"rules that may join names to one entity: none, all, or some of {', '.join(RULE_NAMES)} (default: all "
+        f"but {', '.join(name for name in RULE_NAMES if name not in DEFAULT_RULES)}); graph formats only",
     )
     parser.add_argument(
         "--apart",
@@ -100,7 +100,7 @@ def _prepare_folder(folder: Path | None, files: Iterable[Path]) -> None:
 
 def write_graph(args: argparse.Namespace, style: str, out: Output, extractions: Iterable[Extraction]) -> None:
     """Build the graph and write it to ``out``, or to the folder that ``args.output`` names."""
-    rules = RULE_NAMES if args.merge is None else args.merge
+    rules = DEFAULT_RULES if args.merge is None else args.merge
     graph = build_graph(extractions, rules=rules, apart=args.apart or ())
     num_merges = sum(len(node.merges) for node in graph.nodes)
     counts = f"{len(graph.nodes)} entities, {len(graph.edges)} triplets, {num_merges} merges"

@@ -2,9 +2,10 @@
 
 from speechre.graph.build import build_graph
 from speechre.graph.model import Conflict, Edge, Evidence, KnowledgeGraph, Mention, Merge, Node, Recording, Span
-from speechre.graph.rules import RULE_NAMES
+from speechre.graph.rules import DEFAULT_RULES, RULE_NAMES
 
 __all__ = [
+    "DEFAULT_RULES",
     "RULE_NAMES",
     "Conflict",
     "Edge",

@@ -13,7 +13,7 @@ from speechre.graph.conflicts import find_conflicts
 from speechre.graph.model import Edge, Evidence, KnowledgeGraph, Mention, Node, Recording, Span
 from speechre.graph.names import parse_name
 from speechre.graph.resolve import Resolution, Use, resolve
-from speechre.graph.rules import RULE_NAMES, select_rules
+from speechre.graph.rules import DEFAULT_RULES, RULE_NAMES, select_rules
 from speechre.types import Entity, Extraction, Triplet
 
 _DIGEST_CHARS = 12
@@ -23,7 +23,7 @@ _SLUG_CHARS = 40
 def build_graph(
     extractions: Iterable[Extraction],
     *,
-    rules: Iterable[str] = RULE_NAMES,
+    rules: Iterable[str] = DEFAULT_RULES,
     apart: Iterable[tuple[str, str]] = (),
     one_tail: Iterable[str] = (),
 ) -> KnowledgeGraph:

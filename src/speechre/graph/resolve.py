@@ -9,7 +9,7 @@ from itertools import combinations
 
 from speechre.graph.model import Merge
 from speechre.graph.names import Name, parse_name
-from speechre.graph.rules import ALL_RULES, RULE_NAMES, SAME_TEXT, Rule, contradict, select_rules
+from speechre.graph.rules import ALL_RULES, DEFAULT_RULES, SAME_TEXT, Rule, contradict, select_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Resolution:
 def resolve(
     uses: Sequence[Use],
     *,
-    rules: Iterable[str] = RULE_NAMES,
+    rules: Iterable[str] = DEFAULT_RULES,
     apart: Iterable[tuple[str, str]] = (),
     stated_apart: Iterable[tuple[Use, Use]] = (),
 ) -> Resolution:

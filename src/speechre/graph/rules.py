@@ -237,6 +237,9 @@ ALL_RULES: tuple[Rule, ...] = (
 """In this sequence: what holds everywhere first, so that a recording's short names find whole entities."""
 
 RULE_NAMES = (SAME_TEXT, *dict.fromkeys(rule.name for rule in ALL_RULES))
+DEFAULT_RULES = tuple(name for name in RULE_NAMES if name != "middle_name")
+"""Those that are on unless others are chosen. ``middle_name`` is off: where one recording has both John Adams and John
+Quincy Adams, it is more often to tell them apart."""
 
 
 def select_rules(names: Iterable[str]) -> frozenset[str]:

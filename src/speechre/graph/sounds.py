@@ -31,7 +31,7 @@ _SOUNDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"our$", "or"),
         (r"tre$", "ter"),
         (r"er$", "a"),
-        (r"(?<=[^aeiouyln])(?<=[^aeiouy][^aeiouyt])e$", ""),
+        (r"(?<=rk|wn|lk)e$", ""),
         (r"ee|ea|ei", "i"),
         (r"(?<=.)e?y$", "i"),
         (r"(?<=.)y", "i"),
