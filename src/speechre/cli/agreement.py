@@ -12,7 +12,7 @@ from speechre.cli.labeling import add_audio, audio_urls_of, tell_served, write_p
 from speechre.cli.options import Commands, probability
 from speechre.cli.output import check_replaces_no_input, message, open_output, print_tables
 from speechre.errors import UsageError
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 
 if TYPE_CHECKING:
     from speechre.data.agreement import Agreement
