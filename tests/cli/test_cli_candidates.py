@@ -130,7 +130,7 @@ def workers_of(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_kill_9_with_workers_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
-    folder = make_release(tmp_path / "en", 12_000)
+    folder = make_release(tmp_path / "en", 6_000)
     common = [sys.executable, "-m", "speechre", "data", "candidates", "--common-voice", str(folder), "--output"]
     killed = subprocess.Popen([*common, str(tmp_path / "a.jsonl"), "--processes", "2"])
     work = tmp_path / ".a.work" / "kept.jsonl"
