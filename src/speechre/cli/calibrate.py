@@ -161,7 +161,7 @@ def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
         raise UsageError(f"{folder} reads relations of another schema than {checkpoint.model_id}'s")
     if not (checkpoint.config.model.transcript and checkpoint.config.decode.reader):
         raise UsageError(f"{checkpoint.model_id} writes no transcript that a reader could read")
-    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size)
+    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size, memory_mib=extractor.memory_mib)
 
 
 def _fit(
@@ -207,7 +207,9 @@ def _analyze(extractor: Extractor, utterances: Sequence[Utterance]) -> dict[str,
 
 
 def _with_config(extractor: Extractor, config: Config) -> Extractor:
-    return type(extractor)(replace(extractor.checkpoint, config=config), extractor.batch_size)
+    return type(extractor)(
+        replace(extractor.checkpoint, config=config), extractor.batch_size, memory_mib=extractor.memory_mib
+    )
 
 
 def _result(

@@ -23,6 +23,10 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     from speechre.model.device import choose_device
 
     given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
+    if args.memory_mib is not None:
+        if args.batch_size != "auto":
+            raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")
+        given["memory_mib"] = args.memory_mib
     overrides = {key: value for key, value in given.items() if value is not None}
     extractor = Extractor.from_pretrained(
         args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
