@@ -8,60 +8,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from speechre.cli import formats
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
-from speechre.errors import UsageError
 from speechre.evaluate.report import Table
 
 
 def add_parser(commands: Commands) -> None:
     """The arguments of this command's own commands."""
     parser = commands.add_parser(
-        "data", help="manifests: import, validate, stats, synthesize", description="Work on manifests."
+        "data", help="manifests: import, export, validate, stats, synthesize", description="Work on manifests."
     )
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_import(kinds)
+    formats.add_parsers(kinds)
     _add_validate(kinds)
     _add_stats(kinds)
     _add_synthesize(kinds)
-
-
-def _add_import(kinds: Commands) -> None:
-    parser = kinds.add_parser(
-        "import",
-        help="a published data set to a manifest",
-        description="Turn a data set's own files into a manifest. FORMAT is speechre-json: the JSON of "
-        "Speech-CoNLL04, Speech-ReTACRED and CommonVoice-SpeechRE.",
-    )
-    parser.add_argument("format", metavar="FORMAT", help="speechre-json")
-    parser.add_argument("source", type=Path, metavar="SRC", help="the file to import")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="M.jsonl",
-        help="the manifest to write; replaces one there",
-    )
-    parser.add_argument(
-        "--audio",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="DIR",
-        help="folders with the recordings, one a rendition; the first gives the plain ids",
-    )
-    parser.add_argument("--split", metavar="NAME", help="the split's name (default: the file's)")
-    parser.add_argument("--allow-missing-audio", action="store_true", help="keep utterances that have no recording")
-    parser.add_argument(
-        "--repair-offsets",
-        action="store_true",
-        help="move entities whose offsets do not match, where that is safe",
-    )
-    parser.add_argument(
-        "--spoken-tsv", type=Path, metavar="FILE", help="a table of the words and voices as they were spoken"
-    )
-    parser.set_defaults(run=run_import)
 
 
 def _add_validate(kinds: Commands) -> None:
@@ -113,29 +75,6 @@ def _add_synthesize(kinds: Commands) -> None:
     parser.add_argument("--steady", action="store_true", help="voices as they are, without changes of speed and pitch")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of voices, speeds and pitches (default: 1)")
     parser.set_defaults(run=run_synthesize)
-
-
-def run_import(args: argparse.Namespace) -> int:
-    """Import."""
-    from speechre.data.readers import FORMATS
-    from speechre.data.store import write_manifest
-
-    if args.format not in FORMATS:
-        raise UsageError(f'unknown format "{args.format}"; expected one of {", ".join(FORMATS)}')
-    check_replaces_no_input(args.output, [args.source, *([args.spoken_tsv] if args.spoken_tsv else [])])
-    utterances = FORMATS[args.format](
-        args.source,
-        audio_dirs=args.audio,
-        split=args.split,
-        allow_missing_audio=args.allow_missing_audio,
-        repair_offsets=args.repair_offsets,
-        spoken_tsv=args.spoken_tsv,
-    )
-    check_replaces_no_input(args.output, [u.audio.path for u in utterances if u.audio is not None])
-    count = write_manifest(args.output, utterances)
-    num_silent = sum(utterance.audio is None for utterance in utterances)
-    message(f"wrote {count} utterances to {args.output}, {num_silent} of them without audio")
-    return 0
 
 
 def run_validate(args: argparse.Namespace) -> int:
