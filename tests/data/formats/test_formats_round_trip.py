@@ -230,11 +230,13 @@ def test_speech_conll04_survives(fmt: Format, tmp_path: Path) -> None:
     utterances = []
     for split in ("train", "dev"):
         utterances += read_speechre_json(CORPUS / f"{split}.json", audio_dirs=[CORPUS / "audio" / "joe"])
+    assert len(utterances) == 1153
+    if fmt.name == "huggingface":
+        utterances = utterances[::20]
     _, back = out_and_back(fmt, utterances, tmp_path)
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
     write_manifest(before, utterances)
     write_manifest(after, back)
-    assert len(back) == 1153
     if fmt.name == "huggingface":
         assert without_paths(after) == without_paths(before)
     else:

@@ -2,8 +2,8 @@
 
 A writer makes a row and reads it back as a stranger would. What then differs from the utterance is what the format
 cannot hold. It goes into one field of our own, ``speechre``, so that our reader gives the very same utterance again;
-other programs pass over it. ``of`` in it is a checksum of what the stranger reads: where somebody changed the row
-since, the two no longer belong together, and that is an error rather than a silent choice between them.
+other programs pass over it. ``of`` in it is a checksum of the text, speaker and annotation that the stranger reads:
+where somebody changed them since, the two no longer belong together, and that is an error rather than a silent choice.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from speechre.types import AudioRef, Utterance
 
 FIELD = "speechre"
 INDEX = "index"
+GUESSED = ("ambiguous_offsets", "missing_offsets")
 DEFAULT_SPLIT = "train"
 SPLITS = ("train", "dev", "validation", "test")
 PARTS = (
@@ -84,6 +85,10 @@ def from_carry(plain: Utterance, carried: object, folder: Path | None = None) ->
             f'delete "{FIELD}" to go by the fields'
         )
     record = theirs | {key: value for key, value in carried.items() if key not in ("of", INDEX)}
+    if "extra" in carried:
+        # Columns that somebody added since stay; what was guessed about offsets is known now.
+        added = {key: value for key, value in theirs["extra"].items() if key not in GUESSED}
+        record["extra"] = added | dict(carried["extra"] if isinstance(carried["extra"], Mapping) else {})
     window = record.pop("audio")
     kept = {k: v for k, v in window.items() if v is not None} if isinstance(window, Mapping) else {}
     if plain.audio is not None:
@@ -107,7 +112,7 @@ def _record(utterance: Utterance) -> dict[str, Any]:
 
 
 def _checksum(record: Mapping[str, Any]) -> int:
-    content = {key: value for key, value in record.items() if key != "audio"}
+    content = {key: record.get(key) for key in ("text", "speaker", "entities", "relations")}
     return zlib.crc32(json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass"))
 
 
@@ -257,7 +262,7 @@ def offset_notes(utterances: Iterable[Utterance]) -> list[str]:
     """What was decided about offsets that the format does not have, for people."""
     counts: Counter[str] = Counter()
     for utterance in utterances:
-        for key in ("ambiguous_offsets", "missing_offsets"):
+        for key in GUESSED:
             counts[key] += len(utterance.extra.get(key, ()))
     notes = []
     if counts["ambiguous_offsets"]:

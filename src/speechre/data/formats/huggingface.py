@@ -282,7 +282,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_A_GROUP):
                 yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: bytes that are not UTF-8
         raise DataError(f"{path}: no Parquet or Arrow file that can be read: {error}") from error
 
 
