@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechre.cli import formats
+from speechre.cli import formats, synthesize
 from speechre.cli.options import Commands
-from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
+from speechre.cli.output import message, one_line, open_output, print_tables
 from speechre.evaluate.report import Table
 
 
@@ -23,7 +23,7 @@ def add_parser(commands: Commands) -> None:
     formats.add_parsers(kinds)
     _add_validate(kinds)
     _add_stats(kinds)
-    _add_synthesize(kinds)
+    synthesize.add_parser(kinds)
 
 
 def _add_validate(kinds: Commands) -> None:
@@ -49,32 +49,6 @@ def _add_stats(kinds: Commands) -> None:
     parser.add_argument("manifest", type=Path, metavar="M.jsonl")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run_stats)
-
-
-def _add_synthesize(kinds: Commands) -> None:
-    parser = kinds.add_parser(
-        "synthesize",
-        help="a manifest's texts as speech",
-        description="Speak every text of a manifest and write the recordings and a manifest of them. Treebank-style "
-        "text is read as people write it, abbreviations in full; texts and annotations stay as they are. What is "
-        "there already is kept, so an interrupted run goes on.",
-    )
-    parser.add_argument("manifest", type=Path, metavar="M.jsonl")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="gets speech.jsonl and audio/")
-    parser.add_argument(
-        "--voices",
-        default="flite:slt,flite:rms",
-        metavar="V,V,...",
-        help="engine:name, as flite:awb, festival:kal_diphone, espeak:en-us, pico:en-US, piper:joe (default: "
-        "flite:slt,flite:rms); one that is named twice speaks twice as much",
-    )
-    parser.add_argument(
-        "--suffix", default="", metavar="TEXT", help="put behind each id, to use both manifests at once"
-    )
-    parser.add_argument("--once", action="store_true", help="leave out utterances whose text has been spoken")
-    parser.add_argument("--steady", action="store_true", help="voices as they are, without changes of speed and pitch")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of voices, speeds and pitches (default: 1)")
-    parser.set_defaults(run=run_synthesize)
 
 
 def run_validate(args: argparse.Namespace) -> int:
@@ -112,27 +86,6 @@ def run_stats(args: argparse.Namespace) -> int:
             out.write_json(stats)
         else:
             print_tables(out, _stats_tables(str(args.manifest), stats))
-    return 0
-
-
-def run_synthesize(args: argparse.Namespace) -> int:
-    """Speak."""
-    from speechre.data.store import read_manifest, write_manifest
-    from speechre.data.synthesize import speak_manifest
-
-    voices = Counter(name.strip() for name in args.voices.split(",") if name.strip())
-    target = args.output / "speech.jsonl"
-    check_replaces_no_input(target, [args.manifest])
-    utterances = read_manifest(args.manifest)
-    if args.once:
-        utterances = list({utterance.text: utterance for utterance in reversed(utterances)}.values())[::-1]
-    done = []
-    for utterance in speak_manifest(utterances, voices, args.output / "audio", args.suffix, args.seed, args.steady):
-        done.append(utterance)
-        if len(done) % 100 == 0:
-            message(f"{len(done)} of {len(utterances)}")
-    count = write_manifest(target, done)
-    message(f"wrote {count} utterances to {target}")
     return 0
 
 
