@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from speechre.cli.options import Commands, positive_int, probability
@@ -72,8 +73,9 @@ def run_synthesize(args: argparse.Namespace) -> int:
         if not is_given or not name.isidentifier():
             raise UsageError(f'--engine "{engine}"; expected NAME=COMMAND, as mine="say -o {{output}}"')
         engines[name] = Command(line)
-    ranges = {"speeds": (1.0, 1.0), "pitch": 0.0} if args.steady else {}
-    style = Style(voices, rooms=args.rooms, noise=args.noise, engines=engines, **ranges)
+    style = Style(voices, rooms=args.rooms, noise=args.noise, engines=engines)
+    if args.steady:
+        style = replace(style, speeds=(1.0, 1.0), pitch=0.0)
     target = args.output / "speech.jsonl"
     check_replaces_no_input(target, [args.manifest])
     utterances = read_manifest(args.manifest)

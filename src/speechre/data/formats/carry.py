@@ -139,22 +139,20 @@ class Losses:
 
 
 def differences(before: Utterance, after: Utterance) -> set[str]:
-    """Which of :data:`PARTS` are not the same."""
+    """Which of :data:`PARTS` of ``before`` are lost or changed in ``after``; what is new in ``after`` is no loss."""
     found = set()
     for part, name in (("ids", "id"), ("texts", "text"), ("speakers", "speaker"), ("splits", "split")):
-        if getattr(before, name) != getattr(after, name):
+        if getattr(before, name) not in (None, getattr(after, name)):
             found.add(part)
     if dict(before.extra) != dict(after.extra):
         found.add("extra")
     if (before.audio is None) != (after.audio is None):
         found.add("recordings")
-    elif before.audio and after.audio and _window(before.audio) != _window(after.audio):
-        found.add("audio windows")
+    elif before.audio and after.audio:
+        is_same_start = before.audio.start_s == after.audio.start_s
+        if not is_same_start or before.audio.duration_s not in (None, after.audio.duration_s):
+            found.add("audio windows")
     return found | _entity_differences(before, after) | _relation_differences(before, after)
-
-
-def _window(audio: AudioRef) -> tuple[float, float | None]:
-    return audio.start_s, audio.duration_s
 
 
 def _entity_differences(before: Utterance, after: Utterance) -> set[str]:
