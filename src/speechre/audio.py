@@ -130,7 +130,13 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
 
 
 def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> float:
-    """The length of the sound in seconds, without decoding it.
+    """The length of the sound in seconds, without decoding it; raises as :func:`audio_frames` does."""
+    num_frames, rate_hz = audio_frames(source, max_bytes=max_bytes, name=name)
+    return num_frames / rate_hz
+
+
+def audio_frames(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> tuple[int, int]:
+    """The number of frames and the sampling rate in Hz, without decoding the sound.
 
     The header is checked against the file first, so a WAV, Ogg or MP3 file that ends early raises
     :class:`AudioError` like any other fault of :func:`read_audio`; the end of a FLAC file and NaN samples
@@ -138,7 +144,7 @@ def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: s
     """
     name = name or _name_of(source)
     with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
-        return float(decoder.frames) / float(decoder.samplerate)
+        return int(decoder.frames), int(decoder.samplerate)
 
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

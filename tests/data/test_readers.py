@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechre.data.readers import FORMATS, read_dataset_info, read_speechre_json
+from speechre.data.readers import read_dataset_info, read_speechre_json
 from speechre.data.stats import manifest_stats
 from speechre.data.store import read_manifest, write_manifest
 from speechre.data.validate import validate_manifest
@@ -68,7 +68,7 @@ def save(folder: Path, items: object) -> Path:
 
 def test_entities_relations_and_renditions(folder: Path) -> None:
     (folder / "spoken.tsv").write_text('audio_id\tmore_voice\tspoken_text\nt-1\tslt\tIn "Velden".\n')
-    utterances = FORMATS["speechre-json"](
+    utterances = read_speechre_json(
         save(folder, [item("t-0"), item("t-1")]),
         audio_dirs=[folder / "own", folder / "more"],
         spoken_tsv=folder / "spoken.tsv",
