@@ -52,7 +52,7 @@ class Batching:
         Raises :class:`UsageError` on a size below 1, and on a budget that does not hold one chunk of 30 s.
         """
         if batch_size != "auto":
-            if isinstance(batch_size, str) or batch_size < 1:
+            if not isinstance(batch_size, int) or batch_size < 1:
                 raise UsageError(f'batch size {batch_size}; expected 1 or more, or "auto"')
             if memory_mib is not None:
                 raise UsageError('a memory budget goes with batch size "auto"; leave one of the two out')

@@ -7,11 +7,13 @@ picture, global average pooling, a linear layer; one independent probability per
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 CHANNELS = (1, 16, 32, 64, 128)
+_Block = tuple[nn.Conv2d, "FrameNorm", nn.ReLU, nn.MaxPool2d]
 _MIN_FRAMES = 2 ** (len(CHANNELS) - 1)
 
 
@@ -68,7 +70,7 @@ class RelationHead(nn.Module):
         mask = _frame_mask(lengths_B, picture.shape[2])
         picture = picture * mask
         for block in self.blocks:
-            conv, norm, activation, pool = block  # type: ignore[misc]
+            conv, norm, activation, pool = cast("_Block", tuple(block.children()))
             if self.training:
                 picture = pool(activation(norm(conv(picture), mask)))
             else:
@@ -95,7 +97,7 @@ def _normalized_conv(conv: nn.Conv2d, norm: FrameNorm, picture_BCSD: Tensor) -> 
     weight = (conv.weight * scale_C[:, None, None, None]).contiguous(memory_format=torch.channels_last)
     assert conv.bias is not None
     bias = (conv.bias - norm.running_mean) * scale_C + norm.bias
-    return nn.functional.conv2d(picture_BCSD, weight, bias, padding=conv.padding)  # type: ignore[arg-type]
+    return nn.functional.conv2d(picture_BCSD, weight, bias, padding=conv.padding)
 
 
 def _frame_mask(num_frames_B: Tensor, length: int) -> Tensor:
