@@ -39,7 +39,8 @@ def test_plain_says_what_is_left_out(manifest: Path, tmp_path: Path, capsys: pyt
     target = tmp_path / "m.json"
     assert main(["data", "export", "nemo", str(manifest), "--output", str(target), "--plain"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "nemo has no place of its own for (utterances): entities in no relation (1), entities (2), relations (2); they are left out",
+        "nemo has no place of its own for (utterances): entities in no relation (1), entities (2), relations (2); "
+        "they are left out",
         f"wrote 3 utterances to {target}",
     ]
     assert {tuple(json.loads(line)) for line in target.read_text().splitlines()} == {
