@@ -23,6 +23,7 @@ from speechre.types import Entity, Utterance
         ("150 , 000 people -LRB- or 1\\/2 -RRB- came", "150,000 people (or 1/2) came"),
         ("1 , 2 , 3", "1, 2, 3"),
         ("OSLO _ It rained -- a lot .", "OSLO, It rained, a lot."),
+        ("He said _Ann snake_case", "He said Ann snake case"),
         ("the well--known man", "the well, known man"),
         ("Ann 's dog , -- ,", "Ann's dog,"),
         ("-- no", "no"),

@@ -100,6 +100,7 @@ _AFTER: tuple[_Edit, ...] = (
     (re.compile(r"\s*(?:--+|[–—])\s*"), lambda match: ", "),  # a pause
     (re.compile(r"(?<=\w)_+(?=\w)"), lambda match: " "),  # a slot's name; lone underscores are datelines
     (re.compile(r"\s*(?<!\w)_+(?!\w)\s*"), lambda match: ", "),
+    (re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)"), lambda match: ""),
     (_ABBREVIATION, lambda match: _SPOKEN[match[1]]),
     (re.compile(r"^[\s,;:]+|\s+$"), lambda match: ""),
     (re.compile(r",(?=\s*[,.;:?!])"), lambda match: ""),
