@@ -1,4 +1,4 @@
-"""benchmarks/engines.py: the engines write what they should, the arithmetic is that of the network, the table is whole."""
+"""benchmarks/engines.py: the engines write what they should, the arithmetic is the network's, the table is whole."""
 
 from __future__ import annotations
 
