@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
 
@@ -23,7 +23,10 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     from speechre.model.device import choose_device
 
     given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
-    overrides = {key: value for key, value in given.items() if value is not None}
+    overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    vad = getattr(args, "vad", "energy")  # the commands for short utterances have no such option
+    if vad != "energy":
+        overrides["vad"] = vad
     extractor = Extractor.from_pretrained(
         args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
     )

@@ -48,7 +48,7 @@ def check_detector(name: str) -> None:
 
 
 class EnergyDetector:
-    """Speech is what stands out: 6 dB over the quietest tenth of the last seconds, and not 35 dB under their loudest.
+    """Speech is what stands out: 6 dB over the quietest twentieth of the last seconds, and not 35 dB under their loudest.
 
     Levels are those of the differenced signal, in which hum and rumble are faint. A sound that never changes has no frame
     that stands out, however loud it is.
@@ -67,7 +67,7 @@ class EnergyDetector:
         levels = self._levels(samples)
         around = np.concatenate([self._levels_before, levels])
         self._levels_before = levels
-        floor, loud = np.percentile(around, [10, 95]) if len(around) else (0.0, 0.0)
+        floor, loud = np.percentile(around, [5, 95]) if len(around) else (0.0, 0.0)
         threshold = max(floor + self._OVER_FLOOR_DB, loud - self._UNDER_LOUD_DB, self._FAINTEST_DB)
         return levels > threshold
 
