@@ -103,8 +103,8 @@ def read_blocks(
     """The sound of :func:`read_audio` piece by piece, in constant memory whatever its length: (samples,) each.
 
     Blocks are of any size, none is empty; joined they are what :func:`read_audio` returns. The file is opened when the
-    first is asked for, and faults are raised where they are met: a FLAC file that is cut off gives the blocks before. The
-    limit is :data:`MAX_STREAM_BYTES` for a path, :data:`MAX_BYTES` for what is in memory anyway.
+    first is asked for, and faults are raised where they are met: a FLAC file that is cut off gives the blocks before.
+    The limit is :data:`MAX_STREAM_BYTES` for a path, :data:`MAX_BYTES` for what is in memory anyway.
     """
     name = name or _name_of(source)
     _check_window(name, start_s, duration_s)

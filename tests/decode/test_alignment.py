@@ -122,9 +122,7 @@ def test_weights_are_those_of_the_attention_that_writes() -> None:
         shorter = int(encoded.num_frames.argmin())
         assert not weights[shorter, :, :, int(encoded.num_frames[shorter]) :].any()
         alone = network.encode([mels[shorter]])
-        again = attention_weights(
-            network.whisper.decoder, ids[:1], network.cross_memory(alone), None, heads
-        )
+        again = attention_weights(network.whisper.decoder, ids[:1], network.cross_memory(alone), None, heads)
     assert torch.allclose(weights[shorter, :, :, : again.shape[-1]], again[0], atol=1e-4)
 
 

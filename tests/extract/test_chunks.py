@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from collections.abc import Iterator
 
@@ -79,7 +80,7 @@ def test_the_size_of_the_blocks_changes_nothing(block: int) -> None:
     samples = np.concatenate([speech(4), silence(0.8), speech(33, 1), silence(0.4), speech(2, 2)])
     if block == 1:  # each sample by itself would take minutes: a few at odd places are enough
         edges = [0, 1, 2, 479_999, 480_000, 480_001, len(samples)]
-        blocks = (samples[a:b] for a, b in zip(edges, edges[1:], strict=False))
+        blocks = (samples[a:b] for a, b in itertools.pairwise(edges))
         chunks = list(cut_at_pauses(blocks, LoudIsSpeech))
     else:
         chunks = cut(samples, block)

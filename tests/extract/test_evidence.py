@@ -1,4 +1,6 @@
-"""Entities get the seconds of their words, of the closest mentions where there are several, and honest spans elsewhere."""
+"""Entities get the seconds of their words, of the closest mentions where there are several, and honest spans
+elsewhere.
+"""
 
 from __future__ import annotations
 

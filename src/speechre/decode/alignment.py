@@ -1,8 +1,8 @@
 """When each word of a transcript was said: the decoder's cross-attention, made monotonic by dynamic time warping.
 
-The method is that of Whisper's word timestamps (openai/whisper, whisper/timing.py): some attention heads follow the sound
-while the text is written. Their weights over the transcript are normalized token by token, smoothed over time, averaged,
-and the cheapest path that only ever moves forward gives every token its frames.
+The method is that of Whisper's word timestamps (openai/whisper, whisper/timing.py): some attention heads follow the
+sound while the text is written. Their weights over the transcript are normalized token by token, smoothed over time,
+averaged, and the cheapest path that only ever moves forward gives every token its frames.
 
 Shape letters: B utterances, H heads, T tokens, S encoder frames of 20 ms.
 """
@@ -31,8 +31,9 @@ _SMOOTHING_FRAMES = 7
 Heads = tuple[tuple[int, int], ...]
 """(layer, head) pairs."""
 
-# The heads that openai/whisper publishes (whisper/__init__.py, _ALIGNMENT_HEADS), by decoder layers and whether the model
-# is English-only. Fine-tuning moved them little: benchmarks/evidence.py measures them against all heads of the upper half.
+# The heads that openai/whisper publishes (whisper/__init__.py, _ALIGNMENT_HEADS), by decoder layers and whether the
+# model is English-only. Fine-tuning moved them little: benchmarks/evidence.py measures them against all heads of the
+# upper half.
 _PUBLISHED: dict[tuple[int, bool], Heads] = {
     (4, True): ((1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)),
     (4, False): ((2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)),
@@ -43,7 +44,9 @@ _PUBLISHED_SIZES = {4: 6, 6: 8}  # decoder layers -> heads a layer: tiny and bas
 
 
 def alignment_heads(config: WhisperConfig, is_multilingual: bool) -> Heads:
-    """The published heads of tiny and base; of other sizes all heads of the upper half, which is Whisper's own default."""
+    """The published heads of tiny and base; of other sizes all heads of the upper half, which is Whisper's own
+    default.
+    """
     layers, heads = config.decoder_layers, config.decoder_heads
     if _PUBLISHED_SIZES.get(layers) == heads:
         return _PUBLISHED[(layers, not is_multilingual)]
@@ -71,8 +74,8 @@ class TranscriptTimes:
 def token_chars(token_ids: Sequence[int], tokenizer: Tokenizer) -> tuple[int, ...]:
     """Where each token begins in the stripped text of all of them, and where the last ends.
 
-    A blank before a word belongs to no word, so a token begins at its first letter. Of a character that two tokens share
-    the second has the whole.
+    A blank before a word belongs to no word, so a token begins at its first letter. Of a character that two tokens
+    share the second has the whole.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [decoder.decode(tokenizer.token_bytes(token_id)) for token_id in token_ids]
@@ -91,7 +94,8 @@ def attention_weights(
     cross_mask: Tensor | None,
     heads: Heads,
 ) -> Tensor:
-    """The weights (B, H, T, S) of ``heads`` over what was heard, in one pass; behind a row's end ``ids_BT`` is filled up.
+    """The weights (B, H, T, S) of ``heads`` over what was heard, in one pass; behind a row's end ``ids_BT`` is filled
+    up.
 
     ``cross_mask`` (B, 1, 1, S) is True on real frames.
     """
@@ -112,8 +116,8 @@ def attention_weights(
 def token_times(weights_HTS: Tensor, first: int) -> tuple[float, ...]:
     """When each token from row ``first`` + 1 on begins, in seconds, and when the last ends.
 
-    A row of ``weights_HTS`` says where the decoder looked behind a token, to write the next one; the last row is that of
-    the last token, behind which the transcript ends.
+    A row of ``weights_HTS`` says where the decoder looked behind a token, to write the next one; the last row is that
+    of the last token, behind which the transcript ends.
     """
     std_H1S, mean_H1S = torch.std_mean(weights_HTS.float(), dim=-2, keepdim=True, unbiased=False)
     normed_HTS = (weights_HTS.float() - mean_H1S) / std_H1S.clamp(min=1e-9)

@@ -24,8 +24,8 @@ class Analysis:
 
     ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every
     beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was); ``read``
-    what the text reader believes of the transcript, ``None`` without a reader; ``times`` when the transcript's words were
-    said.
+    what the text reader believes of the transcript, ``None`` without a reader; ``times`` when the transcript's words
+    were said.
     """
 
     triplets: tuple[Triplet, ...]

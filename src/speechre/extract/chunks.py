@@ -1,8 +1,8 @@
 """Long recordings in pieces that the model can hear: at most 30 s, cut where nobody speaks.
 
-What fits Whisper's window stays whole. Of longer recordings only speech is kept, and a chunk ends at the first pause that
-is long enough: the longer the chunk, the shorter a pause will do. Where there is none in 30 s, it ends at the quietest
-place, and the next chunk begins a little before it, so that no word is heard by halves only.
+What fits Whisper's window stays whole. Of longer recordings only speech is kept, and a chunk ends at the first pause
+that is long enough: the longer the chunk, the shorter a pause will do. Where there is none in 30 s, it ends at the
+quietest place, and the next chunk begins a little before it, so that no word is heard by halves only.
 
 Sound comes block by block and is forgotten once it is cut: memory does not grow with the recording.
 """
@@ -190,7 +190,8 @@ class _Cutter:
 
 
 def choose_pause(is_speech: NDArray[np.bool_], is_end: bool) -> tuple[int, int] | None:
-    """Where a chunk that begins with frame 0 ends, and where what follows begins; None when it must be cut through speech.
+    """Where a chunk that begins with frame 0 ends, and where what follows begins; None when it must be cut through
+    speech.
 
     ``is_speech`` has the frames of the longest chunk, or, with ``is_end``, all that are left.
     """

@@ -1,9 +1,9 @@
 """Where in the recording a triplet's entities were said.
 
 Entities are spans of the transcript, and the decoder's attention says when each of its words was spoken
-(:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest statement:
-of all places of head and tail the two that do not overlap and lie closest together, of equals the first. What cannot be
-placed has the whole chunk's span, and a warning says so.
+(:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest
+statement: of all places of head and tail the two that do not overlap and lie closest together, of equals the first.
+What cannot be placed has the whole chunk's span, and a warning says so.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def _warnings(missing: dict[str, None], transcript: str | None) -> tuple[str, ..
     return tuple(f'"{text}" is not in the transcript; its times are those of the whole chunk' for text in missing)
 
 
-def _placed(
-    entity: Entity, place: Place | None, kept: Place, times: TranscriptTimes | None, clock: TimeMap
-) -> Entity:
+def _placed(entity: Entity, place: Place | None, kept: Place, times: TranscriptTimes | None, clock: TimeMap) -> Entity:
     if place is None or times is None:
         return replace(entity, start=None, end=None, start_s=clock.start_s, end_s=clock.end_s)
     start_s, end_s = (clock.to_recording_s(second) for second in times.span_s(*place))

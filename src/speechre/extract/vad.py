@@ -1,8 +1,8 @@
 """Voice activity: which frames of a long recording are speech.
 
-:class:`EnergyDetector` needs nothing but numpy: it finds what is louder than the steady sound around it, so silence, noise
-and held tones are no speech to it, but a melody is. :class:`SileroDetector` is a small network that knows voices (Silero
-VAD, MIT) from the ``silero-vad`` package's ONNX file, run by onnxruntime: the extra ``vad``.
+:class:`EnergyDetector` needs nothing but numpy: it finds what is louder than the steady sound around it, so silence,
+noise and held tones are no speech to it, but a melody is. :class:`SileroDetector` is a small network that knows
+voices (Silero VAD, MIT) from the ``silero-vad`` package's ONNX file, run by onnxruntime: the extra ``vad``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class SpeechDetector(Protocol):
     """Hears one recording from its beginning to its end, piece by piece."""
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each frame of ``samples`` (a whole number of frames, which follow those of the last call) is speech."""
+        """Whether each frame of ``samples`` (a whole number of frames, which follow those of the last call) is
+        speech.
+        """
         ...
 
 
@@ -48,10 +50,11 @@ def check_detector(name: str) -> None:
 
 
 class EnergyDetector:
-    """Speech is what stands out: 6 dB over the quietest twentieth of the last seconds, and not 35 dB under their loudest.
+    """Speech is what stands out: 6 dB over the quietest twentieth of the last seconds, and not 35 dB under their
+    loudest.
 
-    Levels are those of the differenced signal, in which hum and rumble are faint. A sound that never changes has no frame
-    that stands out, however loud it is.
+    Levels are those of the differenced signal, in which hum and rumble are faint. A sound that never changes has no
+    frame that stands out, however loud it is.
     """
 
     _OVER_FLOOR_DB = 6.0
