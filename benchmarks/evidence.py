@@ -87,10 +87,8 @@ def main() -> None:
     for name in ("used", UPPER_HALF):
         together = [error for row in rows if row["heads"] == name for error in row["errors_s"]]
         rows.append({"voice": "all", "heads": name, **summary(together), "errors_s": together})
-    print(
-        "| voice | heads | entities | start | end | both | 90 % under | share under 0.2 s
-        |\n|---|---|---|---|---|---|---|---|"
-    )
+    header = ("voice", "heads", "entities", "start", "end", "both", "90 % under", "share under 0.2 s")
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for row in rows:
         figures = " | ".join(
             f"{row[key]:.3f}" for key in ("start_s", "end_s", "median_s", "p90_s", "share_under_0.2_s")

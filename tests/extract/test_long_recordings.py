@@ -81,7 +81,7 @@ def test_minutes_are_as_good_as_one_by_one_and_memory_does_not_grow(tmp_path: Pa
 
 
 def test_entities_lie_where_their_words_were_spoken(tmp_path: Path) -> None:
-    """In one recording of all samples, each behind the other, an entity's middle lies in the utterance that names it."""
+    """All samples one behind the other: each statement lies in one utterance, each entity in the transcript."""
     placed = build(tmp_path / "long.flac")[:10]
     sound = read_audio(tmp_path / "long.flac", duration_s=placed[-1].end_s)
     extraction = Extractor.from_pretrained()(sound, RATE)
