@@ -97,9 +97,11 @@ def test_a_shared_chunk_keeps_the_words_it_answers_for() -> None:
 
 
 def test_a_statement_is_said_again_where_its_seconds_overlap() -> None:
-    def at(start_s: float, end_s: float) -> Triplet:
-        return Triplet(Entity("a", start_s=start_s, end_s=start_s), "r", Entity("b", start_s=end_s, end_s=end_s))
+    def at(start_s: float, end_s: float, head: str = "Ann") -> Triplet:
+        return Triplet(Entity(head, start_s=start_s, end_s=start_s), "r", Entity("b", start_s=end_s, end_s=end_s))
 
     assert is_said_again(at(1, 3), at(2, 4))
+    assert is_said_again(at(1, 3), at(2, 4, "ANN,"))
+    assert not is_said_again(at(1, 3), at(2, 4, "Bo"))
     assert not is_said_again(at(1, 2), at(2.5, 4))
-    assert is_said_again(triplet("a", "b"), at(1, 2))  # nobody knows when
+    assert is_said_again(Triplet(Entity("ann"), "r", Entity("b")), at(1, 2))  # nobody knows when

@@ -96,6 +96,11 @@ def _trimmed(entity: Entity) -> Entity:
     return replace(entity, text=entity.text.strip(" ,;:") or entity.text)
 
 
+def statement_key(triplet: Triplet) -> tuple[str, str, str]:
+    """What two spellings of one statement have in common."""
+    return normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
+
+
 def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
     """One recording from its chunks: transcripts joined, each triplet once, where its confidence is highest.
 
@@ -111,7 +116,7 @@ def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
             transcript = f"{transcript} {part.transcript}" if transcript else part.transcript
         num_before = len(transcript or "") - len(part.transcript or "")
         for triplet in part.triplets:
-            key = (normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text))
+            key = statement_key(triplet)
             if key not in best or (triplet.confidence or 0) > (best[key].confidence or 0):
                 head, tail = (_moved(entity, num_before) for entity in (triplet.head, triplet.tail))
                 best[key] = replace(triplet, head=head, tail=tail)

@@ -72,13 +72,19 @@ def cut_at_pauses(
 
     ``start_s`` is where the first block lies on the recording's own clock. Up to 30 s make one chunk, speech or not.
     """
-    tape = _Tape(iter(blocks))
+    tape = _Tape(_small(blocks))
     tape.read(WINDOW_SAMPLES + 1)
     if tape.num_samples <= WINDOW_SAMPLES:
         if tape.num_samples:
             yield Chunk(tape.samples, TimeMap(start_s, start_s + tape.num_samples / SAMPLE_RATE_HZ))
         return
     yield from _Cutter(tape, make_detector(), start_s).chunks()
+
+
+def _small(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """``blocks`` in pieces of 10 s at most: what is on tape is copied, and an array in memory may be hours."""
+    step = _PIECE_FRAMES * FRAME_SAMPLES
+    return (block[start : start + step] for block in blocks for start in range(0, len(block), step))
 
 
 class _Tape:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import product
 
 from speechre.decode.alignment import TranscriptTimes
-from speechre.decode.ensemble import Analysis
+from speechre.decode.ensemble import Analysis, statement_key
 from speechre.extract.chunks import TimeMap
 from speechre.types import Entity, Triplet
 
@@ -94,9 +94,9 @@ def _kept(transcript: str, times: TranscriptTimes | None, clock: TimeMap) -> Pla
 
 
 def is_said_again(triplet: Triplet, earlier: Triplet) -> bool:
-    """Whether two equal triplets of neighbouring chunks are one statement that both chunks heard."""
-    spans = [(t.start_s, t.end_s) for t in (triplet, earlier)]
-    if any(start is None or end is None for start, end in spans):
+    """Whether the triplets of two neighbouring chunks are one statement that both heard: the same, at the same time."""
+    if statement_key(triplet) != statement_key(earlier):
+        return False
+    if None in (triplet.start_s, triplet.end_s, earlier.start_s, earlier.end_s):
         return True
-    (start, end), (first, last) = spans
-    return bool(start < last and first < end)  # type: ignore[operator]
+    return triplet.start_s < earlier.end_s and earlier.start_s < triplet.end_s  # type: ignore[operator]

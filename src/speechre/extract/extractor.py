@@ -171,7 +171,7 @@ class Extractor:
             if event.chunk is None or event.analysis is None:
                 continue
             analysis, clock, opened = event.analysis, event.chunk.clock, event.job.opened
-            told = [t for t in analysis.triplets if not any(t == e and is_said_again(t, e) for e in before)]
+            told = [t for t in analysis.triplets if not any(is_said_again(t, earlier) for earlier in before)]
             before = analysis.triplets if clock.is_shared else ()
             name = f"{opened.id}#t={clock.start_s:.2f},{clock.end_s:.2f}"
             recording = Recording(name, opened.source, clock.end_s - clock.start_s)
@@ -229,7 +229,10 @@ class Extractor:
                 weighed = vote(analysis.hypotheses, candidates_rule, analysis.read)
                 job.candidates.append(_told(replace(analysis, triplets=weighed)))
             # Beams and beliefs of an hour's chunks would fill the memory, and serve recordings of one chunk only.
-            job.parts = [*map(_told, job.parts), _told(analysis)] if job.parts else [analysis]
+            if job.parts:
+                job.parts[0] = _told(job.parts[0])
+                analysis = _told(analysis)
+            job.parts.append(analysis)
 
     def _merged(self, parts: Sequence[Analysis]) -> Analysis:
         if parts:
