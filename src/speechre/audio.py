@@ -401,7 +401,8 @@ def _resampled(blocks: Iterable[Samples], rate_hz: int, name: str) -> Iterator[S
     """``blocks`` at 16 kHz; none is empty, and there is at least one."""
     num_frames, is_empty = 0, True
     stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    for block in chain(blocks, [None]):
+    end: list[Samples | None] = [None]
+    for block in chain(blocks, end):
         num_frames += 0 if block is None else len(block)
         if rate_hz != SAMPLE_RATE_HZ:
             last = np.zeros(0, dtype=np.float32)

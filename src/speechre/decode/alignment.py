@@ -152,7 +152,8 @@ def first_frames(cost_TS: NDArray[np.float64]) -> list[int]:
         lowest = np.minimum.accumulate(entry)
         entered.append(np.maximum.accumulate(np.where(entry <= lowest, frames, 0)))
         totals.append(paid + lowest)
-    frame, firsts = len(frames) - 1, []
+    frame = len(frames) - 1
+    firsts: list[int] = []
     for row in range(len(totals) - 1, -1, -1):
         frame = int(entered[row][frame])
         firsts.append(frame)

@@ -28,8 +28,9 @@ _OVERLAP_FRAMES = 16  # 0.5 s to either side of a cut through speech
 _MIN_SPEECH_FRAMES = 6  # 0.2 s: less is a click
 _MAX_FRAMES = WINDOW_SAMPLES // FRAME_SAMPLES - 2 * _PAD_FRAMES
 _QUIET_FRAMES = 3  # a cut through speech lies in the quietest tenth of a second
-# Length of the chunk -> the pause that ends it, in seconds; between them in proportion.
-_PAUSES_S = ((0.0, 0.7), (5.0, 0.5), (15.0, 0.3), (25.0, 0.16))
+# At these lengths a chunk ends with a pause of so many seconds; between them in proportion.
+_LENGTHS_S = (0.0, 5.0, 15.0, 25.0)
+_PAUSES_S = (0.7, 0.5, 0.3, 0.16)
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def choose_pause(is_speech: NDArray[np.bool_], is_end: bool) -> tuple[int, int] 
     edges = np.flatnonzero(np.diff(np.concatenate([[True], is_speech, [True]]).astype(np.int8)))
     pauses = [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if a]
     for start, stop in pauses:
-        needed_s = float(np.interp(start * FRAME_S, *zip(*_PAUSES_S, strict=True)))
+        needed_s = float(np.interp(start * FRAME_S, _LENGTHS_S, _PAUSES_S))
         if (stop - start) * FRAME_S >= needed_s:
             return start, stop
     if is_end:

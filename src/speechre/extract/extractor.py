@@ -255,7 +255,8 @@ class Extractor:
         waiting: list[tuple[_Job, Chunk | None]] = []
         num_chunks = 0
         for number, source in enumerate(sources):
-            name, job = source_name(source, number), None
+            name = source_name(source, number)
+            job: _Job | None = None
             try:
                 job = _Job(name, open_recording(source, number))
                 for chunk in self._chunks(job):

@@ -66,7 +66,7 @@ class Attention(nn.Module):
     def weights(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
         """Where each head looks: (N, H, T, length), each row of sum 1; one row of memory for each row of x."""
         queries = self.queries(x_NTD)
-        scores = queries @ memory.keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+        scores: Tensor = queries @ memory.keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(dim=-1)
