@@ -31,12 +31,11 @@ from typing import Any
 from engines_bound import Bound
 from engines_curves import CURVES
 from engines_process import Memory, Pass, SideProcess
-from engines_sides import STAGES, Side, Task, Told
+from engines_sides import STAGES, Clip, Side, Task, Told, read_clip
 from speechre.data.store import read_manifest
 from speechre.errors import DataError, SpeechreError, UsageError
 from speechre.evaluate.run import describe_machine
 from speechre.extract.chunks import WINDOW_S
-from speechre.extract.extractor import Recording, read_recording
 from speechre.metrics import score
 from speechre.model.checkpoint import DEFAULT_MODEL, load_checkpoint
 from speechre.types import Utterance
@@ -137,13 +136,13 @@ class Bench:
         utterances = read_manifest(options.manifest)
         if options.limit:
             utterances = utterances[:: max(1, len(utterances) // options.limit)][: options.limit]
-        read = [(utterance, read_recording(utterance)) for utterance in utterances]
+        read = [(utterance, read_clip(utterance)) for utterance in utterances]
         kept = [(u, r) for u, r in read if r.duration_s <= WINDOW_S]
         if not kept:
             raise DataError(f"{options.manifest}: no recording of 30 s or less among {len(read)}")
         self.num_left_out = len(read) - len(kept)
         self.utterances: list[Utterance] = [utterance for utterance, _ in kept]
-        self.recordings: tuple[Recording, ...] = tuple(recording for _, recording in kept)
+        self.recordings: tuple[Clip, ...] = tuple(recording for _, recording in kept)
 
     def run(self) -> dict[str, Any]:
         """Everything, as one object."""

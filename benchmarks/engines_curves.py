@@ -8,10 +8,9 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from engines_sides import Ours, Side, Task, checkpoint_of
+from engines_sides import Clip, Ours, Side, Task, checkpoint_of
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.memory import predicted_growth_mib
-from speechre.extract.extractor import Recording
 
 CURVES: dict[str, list[dict[str, float | int]]] = {
     "duration": [{"duration_s": seconds} for seconds in (2, 5, 10, 15, 20, 25, 30)],
@@ -64,7 +63,7 @@ class CurvePoint:
         return {"s": seconds / count, **stages}
 
 
-def _of_length(recordings: list[Recording], duration_s: float) -> list[Recording]:
+def _of_length(recordings: list[Clip], duration_s: float) -> list[Clip]:
     """Recordings of one length, cut from all of them said one behind the other."""
     everything = np.concatenate([one.samples for one in recordings])
     length = round(duration_s * SAMPLE_RATE_HZ)

@@ -20,22 +20,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines_export import hugging_face_model
+from speechre.audio import SAMPLE_RATE_HZ, read_audio, read_audio_ref
 from speechre.config import DecodeConfig
 from speechre.decode.engine import Decoded, DecodingEngine, Timing
 from speechre.decode.ensemble import Analysis, analyze
 from speechre.decode.search import Generation
-from speechre.extract.extractor import Extractor, Recording
+from speechre.errors import AudioError
+from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
 from speechre.model.network import Encoded
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.orders import select_orders
-from speechre.types import Triplet
+from speechre.types import Triplet, Utterance
 from speechre.vote import PaperVote, vote, vote_rule
 
 STAGES = ("encoder", "transcript", "prefill", "orders")
 """Of our engine; the encoder's seconds hold the relation head and the cross keys and values."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording, read: mono float32 samples at 16 kHz."""
+
+    id: str
+    samples: NDArray[np.float32]
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / SAMPLE_RATE_HZ
+
+
+def read_clip(source: Utterance | Path) -> Clip:
+    """One recording. Raises :class:`AudioError`."""
+    if isinstance(source, Path):
+        return Clip(source.stem, read_audio(source))
+    if source.audio is None:
+        raise AudioError(f'utterance "{source.id}" has no audio')
+    return Clip(source.id, read_audio_ref(source.audio))
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class Task:
     model: str
     threads: int
     batch_size: int
-    recordings: tuple[Recording, ...]
+    recordings: tuple[Clip, ...]
     told: tuple[Told, ...] = ()
     folders: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +128,7 @@ class Answer:
 class Engine(Protocol):
     """One side, loaded."""
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]: ...
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]: ...
 
 
 def load_side(side: Side, task: Task) -> Engine:
@@ -193,14 +216,14 @@ class Ours:
         config = checkpoint.config
         self.engine = TellingEngine(checkpoint.network, self.sequencer, config.model, config.decode)
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         decoded = self.engine.decode([mel_of(self.checkpoint, one.samples) for one in batch])
         written = self.engine.written or [([], False)] * len(batch)
         num_tokens = [len(ids) + self.checkpoint.config.model.transcript for ids, _ in written]
         decode = self.checkpoint.config.decode
         return [answer_of(one, self.sequencer, decode, n) for one, n in zip(decoded, num_tokens, strict=True)]
 
-    def tell(self, recordings: Sequence[Recording]) -> list[Told]:
+    def tell(self, recordings: Sequence[Clip]) -> list[Told]:
         """What the other engines are told: recording by recording, not timed."""
         out = []
         for recording in recordings:
@@ -224,7 +247,7 @@ class Shipped:
     def __init__(self, side: Side, task: Task) -> None:
         self.extractor = Extractor.from_pretrained(task.model, batch_size=task.batch_size, beams=side.beams)
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         found = self.extractor.analyze_many([(one.samples, 16_000) for one in batch])
         return [Answer(a.triplets, vote(a.hypotheses, PaperVote(2))) for _, a in found]
 
@@ -244,7 +267,7 @@ class Authors:
             for name in config.decode.orders
         ]
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         mels = [mel_of(self.checkpoint, one.samples, exact_length=False) for one in batch]
         passes: list[list[Decoded]] = []
         for engine in self.engines:
@@ -307,7 +330,7 @@ class CTranslate2(_Prompted):
             inter_threads=1,
         )
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         longest = max(len(one.samples) for one in batch)
         padded = [np.pad(one.samples, (0, longest - len(one.samples))) for one in batch]
         mel_BMF = torch.stack([mel_of(self.checkpoint, samples) for samples in padded]).numpy()
@@ -374,10 +397,10 @@ class HuggingFace(_Prompted):
         self.model = hugging_face_model(checkpoint)
 
     @torch.inference_mode()
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         return [self._run_one(recording, one) for recording, one in zip(batch, told, strict=True)]
 
-    def _run_one(self, recording: Recording, told: Told) -> Answer:
+    def _run_one(self, recording: Clip, told: Told) -> Answer:
         encoded = self._encode(mel_of(self.checkpoint, recording.samples)[None])
         if self.checkpoint.config.model.transcript:
             self._generate(encoded, self.sequencer.start_ids(), self.num_transcript_tokens(told), 1)
@@ -439,7 +462,7 @@ class FasterWhisper:
             str(folder), device="cpu", compute_type=side.precision, cpu_threads=task.threads, num_workers=1
         )
 
-    def run(self, batch: Sequence[Recording], told: Sequence[Told]) -> list[Answer]:
+    def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         out = []
         for recording in batch:
             segments, _ = self.model.transcribe(recording.samples, beam_size=self.side.beams, language="en")

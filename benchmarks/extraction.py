@@ -21,23 +21,22 @@ from typing import Any
 import torch
 
 import speechre
-from speechre.audio import find_audio_files
+from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
 from speechre.decode.engine import Timing
-from speechre.extract.extractor import Extractor, read_recording
+from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL
 from speechre.orders import ORDERS
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-STAGES = ("encoder", "transcript", "prefill", "orders")
+STAGES = ("encoder", "transcript", "alignment", "prefill", "orders")
 
 
 def main() -> None:
     options = parse_arguments()
     torch.set_num_threads(options.threads)
     files = find_audio_files(options.files or [SAMPLES])
-    recordings = [read_recording(path) for path in files][: options.limit]
-    arrays = [(recording.samples, 16000) for recording in recordings]
-    seconds = sum(recording.duration_s for recording in recordings)
+    arrays = [(read_audio(path), SAMPLE_RATE_HZ) for path in files[: options.limit]]
+    seconds = sum(len(samples) for samples, _ in arrays) / SAMPLE_RATE_HZ
     rows = [
         measure(options, arrays, orders, beams, batch_size)
         for orders in options.orders

@@ -31,7 +31,8 @@ from speechre.data.transcripts import read_transcripts
 from speechre.errors import DataError, SpeechreError, UsageError
 from speechre.evaluate.plain_whisper import Transcriber
 from speechre.evaluate.run import describe_machine
-from speechre.extract.chunks import split_at_pauses
+from speechre.extract.chunks import cut_at_pauses
+from speechre.extract.vad import EnergyDetector
 from speechre.metrics import score
 from speechre.reader.folder import load_text_model
 from speechre.reader.reader import RELATION_THRESHOLD, TextModel, TextReader
@@ -169,8 +170,8 @@ def transcripts_of(utterances: Sequence[Utterance], transcriber: Transcriber, ba
     for utterance in utterances:
         if utterance.audio is None:
             raise DataError(f'utterance "{utterance.id}" has no audio; there is nothing to transcribe')
-        chunks = split_at_pauses(read_audio_ref(utterance.audio))
-        clips += [torch.from_numpy(chunk) for chunk in chunks]
+        chunks = list(cut_at_pauses([read_audio_ref(utterance.audio)], EnergyDetector))
+        clips += [torch.from_numpy(chunk.samples) for chunk in chunks]
         counts.append(len(chunks))
     written: list[str] = []
     for start in range(0, len(clips), batch_size):

@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, find_audio_files, from_array, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, find_audio_files, from_array, read_audio, read_blocks
 from speechre.errors import AudioError, UsageError
 
 FORMATS = [
@@ -466,3 +466,49 @@ def test_a_missing_library_is_said_clearly(module: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "AudioError: cannot decode audio" in result.stderr
     assert "pip install soundfile soxr" in result.stderr
+
+
+# --- block by block
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
+)
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_blocks_are_the_whole_sound_and_no_block_is_empty(kind: str, codec: str, rate_hz: int) -> None:
+    content = encode(tone(rate_hz, 9.3, channels=2), rate_hz, kind, codec)
+    blocks = list(read_blocks(content))
+    assert len(blocks) > 1
+    assert all(len(block) for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), read_audio(content))
+    window = list(read_blocks(content, start_s=1.5, duration_s=6.0))
+    np.testing.assert_array_equal(np.concatenate(window), read_audio(content, start_s=1.5, duration_s=6.0))
+
+
+def test_blocks_have_the_caps_and_faults_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    path.write_bytes(encode(tone(16000, 60.0), 16000, "FLAC")[:-200_000])
+    blocks = read_blocks(path)
+    assert len(next(blocks)) > 0  # what is there is given before the fault is met
+    with pytest.raises(AudioError, match="truncated or damaged after"):
+        list(blocks)
+    for options, reason in [({"max_bytes": 1000}, "too large"), ({"start_s": 99.0}, "not inside the file")]:
+        with pytest.raises(AudioError, match=reason):
+            next(read_blocks(path, **options))
+    with pytest.raises(AudioError, match="no such file"):
+        next(read_blocks(tmp_path / "none.wav"))
+    with pytest.raises(AudioError, match="too short for a single sample"):
+        next(read_blocks(encode(np.zeros(1), 768_000, "WAV", "FLOAT")))
+
+
+def test_blocks_need_no_memory_for_what_is_not_read_yet(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 16000, 1, subtype="PCM_16") as file:
+        for _ in range(20):
+            file.write(np.zeros(60 * 16000, dtype=np.float32))
+    tracemalloc.start()
+    num_samples = sum(len(block) for block in read_blocks(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_samples == 20 * 60 * 16000
+    assert peak < 8_000_000  # the sound is 77 MB

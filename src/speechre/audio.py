@@ -13,6 +13,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -38,6 +39,8 @@ MAX_RATE_HZ = 768_000
 MAX_DURATION_S = 2 * 3600.0
 """The longest sound that one call returns (461 MB as float32); read longer files in windows."""
 MAX_BYTES = 2 * 1024**3
+MAX_STREAM_BYTES = 64 * 1024**3
+"""The largest file on disk that is read block by block."""
 WINDOW_SLACK_S = 0.02
 """How far a window may reach beyond the end of the file: manifests round durations."""
 MAX_PEAK = 100.0
@@ -86,12 +89,32 @@ def read_audio(
         if (stop - first) / rate_hz > max_duration_s:
             raise AudioError(
                 f"{name}: too long: {(stop - first) / rate_hz:.1f} s; at most {max_duration_s:g} s are read "
-                "at once; read it in windows (start_s, duration_s) or raise max_duration_s"
+                "at once; read it in windows (start_s, duration_s) or in blocks (read_blocks), or raise max_duration_s"
             )
-        samples = _resample(_mono_blocks(decoder, name, first, stop), rate_hz)
-    if samples.size == 0:
-        raise AudioError(f"{name}: {stop - first} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")
-    return samples
+        return np.concatenate(list(_resampled(_mono_blocks(decoder, name, first, stop), rate_hz, name)))
+
+
+def read_blocks(
+    source: AudioSource,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    max_bytes: int | None = None,
+    name: str | None = None,
+) -> Iterator[Samples]:
+    """The sound of :func:`read_audio` piece by piece, in constant memory whatever its length: (samples,) each.
+
+    Blocks are of any size, none is empty; joined they are what :func:`read_audio` returns. The file is opened when the
+    first is asked for, and faults are raised where they are met: a FLAC file that is cut off gives the blocks before.
+    The limit is :data:`MAX_STREAM_BYTES` for a path, :data:`MAX_BYTES` for what is in memory anyway.
+    """
+    name = name or _name_of(source)
+    _check_window(name, start_s, duration_s)
+    if max_bytes is None:
+        max_bytes = MAX_STREAM_BYTES if isinstance(source, (str, os.PathLike)) else MAX_BYTES
+    with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
+        first, stop = _window_frames(decoder, name, start_s, duration_s)
+        yield from _resampled(_mono_blocks(decoder, name, first, stop), int(decoder.samplerate), name)
 
 
 def read_audio_ref(audio: AudioRef) -> Samples:
@@ -123,10 +146,7 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
         scaled = scaled[:, np.newaxis]
     mono = _to_mono(scaled, name, 0, rate_hz)
     blocks = (mono[i : i + _BLOCK_FRAMES] for i in range(0, len(mono), _BLOCK_FRAMES))
-    samples = _resample(blocks, rate_hz)
-    if samples.size == 0:
-        raise AudioError(f"{name}: {len(mono)} samples at {rate_hz} Hz are too short for a single sample at 16 kHz")
-    return samples
+    return np.concatenate(list(_resampled(blocks, rate_hz, name)))
 
 
 def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> float:
@@ -385,13 +405,21 @@ def _scale(values: npt.NDArray[Any], name: str) -> Samples:
     )
 
 
-def _resample(blocks: Iterable[Samples], rate_hz: int) -> Samples:
-    if rate_hz == SAMPLE_RATE_HZ:
-        return np.concatenate(list(blocks))
+def _resampled(blocks: Iterable[Samples], rate_hz: int, name: str) -> Iterator[Samples]:
+    """``blocks`` at 16 kHz; none is empty, and there is at least one."""
+    num_frames, is_empty = 0, True
     stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    parts = [stream.resample_chunk(block) for block in blocks]
-    parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
-    return np.concatenate(parts)
+    end: list[Samples | None] = [None]
+    for block in chain(blocks, end):
+        num_frames += 0 if block is None else len(block)
+        if rate_hz != SAMPLE_RATE_HZ:
+            last = np.zeros(0, dtype=np.float32)
+            block = stream.resample_chunk(last if block is None else block, last=block is None)
+        if block is not None and len(block):
+            is_empty = False
+            yield block
+    if is_empty:
+        raise AudioError(f"{name}: {num_frames} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")
 
 
 def encode_opus(samples: Samples) -> bytes:

@@ -48,6 +48,18 @@ class Triplet:
     votes: int | None = field(default=None, compare=False)
     orders: tuple[str, ...] = field(default=(), compare=False)
 
+    @property
+    def start_s(self) -> float | None:
+        """Where the statement begins on the recording's own clock: at the earlier of both entities. None: unknown."""
+        starts = [entity.start_s for entity in (self.head, self.tail) if entity.start_s is not None]
+        return min(starts) if len(starts) == 2 else None
+
+    @property
+    def end_s(self) -> float | None:
+        """Where the statement ends: at the later end of both entities. None: unknown."""
+        ends = [entity.end_s for entity in (self.head, self.tail) if entity.end_s is not None]
+        return max(ends) if len(ends) == 2 else None
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as it stands in an extraction."""
         out: dict[str, Any] = {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from speechre.decode.engine import Decoded
 from speechre.decode.ensemble import SAME_ENDS, UNFINISHED, Analysis, analyze, merge_analyses
 from speechre.decode.search import Generation
@@ -28,8 +30,13 @@ def decoded(
     )
 
 
-def analysis(written: dict[str, list[Triplet]], finished: bool = True, threshold: float = 0.5) -> Analysis:
-    return analyze(decoded(written, finished), tiny_network()[1], WeightedVote(threshold))
+def analysis(
+    written: dict[str, list[Triplet]],
+    finished: bool = True,
+    threshold: float = 0.5,
+    transcript: str = "Ann lives in Bergen.",
+) -> Analysis:
+    return analyze(decoded(written, finished, transcript), tiny_network()[1], WeightedVote(threshold))
 
 
 def test_what_enough_orders_wrote_stays() -> None:
@@ -70,6 +77,24 @@ def test_chunks_become_one_recording() -> None:
     assert merged.transcript == "Ann lives in Bergen. Ann lives in Bergen."
     assert merged.warnings == ("chunk 2 of 2: the transcript did not end; it was cut",)
     assert merge_analyses([first]) is first
+
+
+def test_characters_become_those_of_the_joined_transcript() -> None:
+    ann = replace(ANN, head=replace(ANN.head, start=0, end=3), tail=replace(ANN.tail, start=13, end=19), confidence=0.9)
+    parts = [
+        replace(analysis({"hrt": []}, transcript=text), triplets=(found,))
+        for text, found in (
+            ("Hello.", replace(BO, confidence=0.5)),
+            ("", replace(BO, confidence=0.4)),
+            ("Ann lives in Bergen.", ann),
+        )
+    ]
+    merged = merge_analyses(parts)
+    assert merged.transcript == "Hello. Ann lives in Bergen."
+    first, second = merged.triplets
+    for entity in (first.head, first.tail):
+        assert merged.transcript[entity.start : entity.end] == entity.text
+    assert second.head.start is None
 
 
 def test_without_constraints_triplets_stay_as_written() -> None:

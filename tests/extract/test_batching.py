@@ -43,13 +43,13 @@ def test_a_larger_budget_makes_larger_batches() -> None:
 def test_a_number_takes_recordings_as_they_come() -> None:
     fixed = batching(0, 3)
     assert fixed.batches([1.0, 9.0, 2.0, 8.0]) == [[0, 1, 2], [3]]
-    assert list(fixed.windows((i, 1.0) for i in range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [fixed.is_full([1.0] * n) for n in range(4)] == [False, False, False, True]
 
 
 def test_windows_end_by_number_and_by_seconds() -> None:
     auto = batching(0)
-    assert [len(window) for window in auto.windows((i, 1.0) for i in range(130))] == [64, 64, 2]
-    assert list(auto.windows([("a", 700.0), ("b", 700.0), ("c", 5000.0), ("d", 1.0)])) == [["a", "b"], ["c"], ["d"]]
+    assert [auto.is_full([1.0] * n) for n in (0, 1, 63, 64)] == [False, False, False, True]
+    assert [auto.is_full(durations) for durations in ([700.0], [700.0, 499.0], [700.0, 500.0])] == [False, False, True]
 
 
 def test_answers_come_in_the_sequence_of_the_input_and_are_the_same(tiny_model_dir: Path) -> None:

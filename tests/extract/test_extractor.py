@@ -12,6 +12,8 @@ import soundfile
 
 from speechre import AudioError, AudioRef, Extraction, Extractor, Utterance
 from speechre.errors import CheckpointError, UsageError
+from speechre.extract.extractor import NO_SPEECH
+from speechre.extract.vad import FRAME_SAMPLES
 
 RATE = 16000
 
@@ -168,3 +170,134 @@ def test_usage_errors(extractor: Extractor, tiny_model_dir: Path) -> None:
         Extractor.from_pretrained(tiny_model_dir, batch_size=0)
     with pytest.raises(CheckpointError, match="neither a folder nor a shipped model"):
         Extractor.from_pretrained("no-such-model")
+
+
+# --- long recordings and evidence
+
+
+def talk(duration_s: float, seed: int = 0) -> np.ndarray:
+    """Syllables of tones with pauses: what the energy detector takes for speech."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    while sum(map(len, parts)) < duration_s * RATE:
+        parts += [sound(int(rng.integers(1000)), rng.uniform(2, 8)), np.zeros(round(rng.uniform(0.6, 1.5) * RATE))]
+    return np.concatenate(parts)[: round(duration_s * RATE)].astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray) -> Path:
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    return path
+
+
+def test_entities_lie_in_the_recording_and_where_their_text_was_said(extractor: Extractor, tmp_path: Path) -> None:
+    long = write(tmp_path / "long.wav", np.concatenate([talk(70.0), np.zeros(20 * RATE)]))
+    extraction = extractor(long)
+    assert extraction.triplets
+    entities = [entity for t in extraction.triplets for entity in (t.head, t.tail)]
+    assert max(e.start_s or 0 for e in entities) > 31, "nothing was found behind the first chunk: this proves little"
+    for entity in entities:
+        assert entity.start_s is not None
+        assert entity.end_s is not None
+        assert 0 <= entity.start_s <= entity.end_s <= 70.3
+        assert (extraction.transcript or "")[entity.start : entity.end] == entity.text
+    assert all(set(t["head"]) == {"text", "type", "start_s", "end_s"} for t in extraction.to_dict()["triplets"])
+
+
+def test_a_window_s_times_are_those_of_its_file(extractor: Extractor, tmp_path: Path) -> None:
+    path = write(tmp_path / "long.wav", talk(60.0, 1))
+    whole = extractor(Utterance("u", AudioRef(str(path), 20.0, 3.0)))
+    alone = extractor(talk(60.0, 1)[20 * RATE : 23 * RATE], RATE)
+    assert whole.triplets
+    assert whole.triplets == alone.triplets
+    for ours, theirs in zip(whole.triplets, alone.triplets, strict=True):
+        assert (ours.start_s or 0) == pytest.approx((theirs.start_s or 0) + 20.0)
+
+
+def test_a_stream_tells_each_chunk_as_the_recording_tells_all(tiny_model_dir: Path, tmp_path: Path) -> None:
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=3)
+    path = write(tmp_path / "long.wav", talk(80.0, 2))
+    whole, parts = extractor(path), list(extractor.stream(path))
+    assert len(parts) > 5
+    assert " ".join(part.transcript for part in parts if part.transcript) == whole.transcript
+    assert {t for part in parts for t in part.triplets} == set(whole.triplets)
+    assert len({part.id for part in parts}) == len(parts)
+    ends = 0.0
+    for part in parts:
+        start_s, end_s = map(float, part.id.removeprefix("long#t=").split(","))
+        assert ends <= start_s + 0.01
+        ends = end_s
+        assert part.duration_s == pytest.approx(end_s - start_s, abs=0.011)
+        assert part.source == str(path)
+        for t in part.triplets:
+            assert start_s - 0.01 <= (t.start_s or 0) <= (t.end_s or 0) <= end_s + 0.01
+
+
+def test_a_stream_waits_for_no_more_than_its_batch(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=1)
+    given = []
+
+    def blocks(*args: object, **options: object) -> Iterator[np.ndarray]:
+        for number in range(100):
+            given.append(number)
+            yield talk(10.0, number)
+
+    monkeypatch.setattr("speechre.extract.recordings.read_blocks", blocks)
+    next(extractor.stream("endless.wav"))
+    assert len(given) < 8
+
+
+def test_speech_without_a_pause_is_told_once(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chunks overlap; no statement of the overlap is told by both, and its words stand in the transcript once."""
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=4)
+    all_speech = lambda samples: np.ones(len(samples) // FRAME_SAMPLES, dtype=bool)  # noqa: E731
+    monkeypatch.setattr("speechre.extract.extractor.make_detector", lambda name: all_speech)
+    path = write(tmp_path / "steady.wav", sound(3, 45.0))
+    parts = list(extractor.stream(path))
+    assert len(parts) == 2
+    (_, first_end), (second_start, _) = (map(float, p.id.split("#t=")[1].split(",")) for p in parts)
+    assert first_end > second_start
+    whole = extractor(path)
+    assert whole.transcript == " ".join(part.transcript for part in parts if part.transcript)
+    assert len(set(whole.triplets)) == len(whole.triplets)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.05])
+def test_a_long_recording_without_speech_says_so(extractor: Extractor, level: float) -> None:
+    still = level * np.random.default_rng(0).standard_normal(65 * RATE).astype(np.float32)
+    extraction = extractor(still, RATE)
+    assert extraction.triplets == ()
+    assert extraction.transcript == ""
+    assert extraction.warnings == (NO_SPEECH,)
+    assert extraction.duration_s == pytest.approx(65.0)
+    assert set(extraction.relation_probabilities.values()) == {0.0}
+    assert list(extractor.stream((still, RATE))) == []
+    assert [len(c) for _, _, c in extractor.analyze_with_candidates([(still, RATE)])] == [0]
+
+
+def test_a_recording_that_breaks_off_is_left_out_whole(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Long enough that several batches were decoded before the fault shows; its neighbours are complete."""
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=2)
+    good, broken = write(tmp_path / "good.wav", talk(2.0)), tmp_path / "broken.flac"
+    soundfile.write(broken, talk(90.0, 3), RATE)
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 3 // 4])
+    failed: list[str] = []
+    positions: dict[str, float] = {}
+    found = list(
+        extractor.extract_many(
+            [good, broken, good], lambda name, error: failed.append(name), lambda name, s: positions.update({name: s})
+        )
+    )
+    assert [one.id for one in found] == ["good", "good"]
+    assert found[0].to_dict() == found[1].to_dict() == extractor(good).to_dict()
+    assert failed == [str(broken)]
+    assert positions[str(good)] == pytest.approx(2.0)
+    assert 20 < positions[str(broken)] < 90
+    with pytest.raises(AudioError, match="truncated or damaged"):
+        list(extractor.stream(broken))
+
+
+def test_an_unknown_detector_is_refused(tiny_model_dir: Path) -> None:
+    with pytest.raises(UsageError, match='unknown voice activity detector "loud"'):
+        Extractor.from_pretrained(tiny_model_dir, vad="loud")

@@ -187,12 +187,12 @@ def _fit(
 
 def _short_enough(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Those that are one chunk; the rest is named. Beams of different chunks cannot be compared."""
-    from speechre.audio import read_audio_ref
-    from speechre.extract.chunks import split_at_pauses
+    from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+    from speechre.extract.chunks import WINDOW_S
 
     kept = []
     for utterance in utterances:
-        if utterance.audio is not None and len(split_at_pauses(read_audio_ref(utterance.audio))) == 1:
+        if utterance.audio is not None and len(read_audio_ref(utterance.audio)) <= WINDOW_S * SAMPLE_RATE_HZ:
             kept.append(utterance)
         else:
             message(f'left out: utterance "{utterance.id}" is longer than the 30 s that are decoded at once')

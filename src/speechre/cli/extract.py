@@ -25,16 +25,17 @@ from speechre.cli.output import (
     open_output,
     print_extraction,
     report_error,
-    with_progress,
 )
+from speechre.cli.progress import audio_progress, durations_of
 from speechre.errors import SpeechreError
 from speechre.types import Extraction
 
 if TYPE_CHECKING:
-    from speechre.extract.extractor import Extractor, OnError
+    from speechre.extract.extractor import Extractor, OnError, OnProgress
 
 _DESCRIPTION = f"""\
-Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3; up to 2 hours).
+Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3) of any
+length. What is longer than 30 s is cut at pauses, and only speech is heard.
 
 {FORMATS_HELP}
 
@@ -65,13 +66,22 @@ def add_parser(commands: Commands) -> None:
     add_output(parser, "the extractions")
     add_merging(parser)
     add_decoding(parser)
+    parser.add_argument(
+        "--vad",
+        choices=("energy", "silero"),
+        default="energy",
+        help="what finds the speech in recordings of more than 30 s: energy (the default), or silero, a network that "
+        'knows voices (pip install "speechre[vad]")',
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Extract; 1 if a recording failed."""
     from speechre.audio import find_audio_files
+    from speechre.extract.vad import check_detector
 
+    check_detector(args.vad)
     files = find_audio_files(args.files)
     check_replaces_no_input(args.output, files)
     suffix = "" if args.output is None else args.output.suffix.lower()
@@ -91,15 +101,23 @@ def run(args: argparse.Namespace) -> int:
         args.model = DEFAULT_MODEL if args.model is None else args.model
         extractor = load_extractor(args)
         num_orders = len(extractor.engine.orders)
-        sources = with_progress(files, len(files), "recordings", out)
         together: list[Extraction] = []
-        for extraction in _extractions(extractor, sources, files, on_error):
-            if style in FORMATS:
-                together.append(extraction)
-            elif style == "jsonl":
-                out.write_json(extraction.to_dict())
-            else:
-                print_extraction(out, extraction, num_orders)
+        with audio_progress(lambda: durations_of([str(file) for file in files])) as progress:
+
+            def give_up(name: str, error: SpeechreError) -> None:
+                progress.finish(name)
+                with progress.hidden():
+                    on_error(name, error)
+
+            for extraction in _extractions(extractor, files, give_up, progress.advance):
+                if style in FORMATS:
+                    together.append(extraction)
+                    continue
+                with progress.hidden():
+                    if style == "jsonl":
+                        out.write_json(extraction.to_dict())
+                    else:
+                        print_extraction(out, extraction, num_orders)
         if style in FORMATS:
             write_graph(args, style, out, together)
     if failed and len(files) > 1:
@@ -108,10 +126,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _extractions(
-    extractor: Extractor, sources: Iterator[Path], files: Sequence[Path], on_error: OnError
+    extractor: Extractor, files: Sequence[Path], on_error: OnError, on_progress: OnProgress
 ) -> Iterator[Extraction]:
     """With ids that are unique: two files of one name in different folders go by their paths."""
     counts = Counter(file.stem for file in files)
-    for extraction in extractor.extract_many(sources, on_error):
+    for extraction in extractor.extract_many(files, on_error, on_progress):
         is_unique = counts[Path(extraction.source).stem] == 1
         yield extraction if is_unique else replace(extraction, id=extraction.source)

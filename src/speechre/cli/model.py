@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
 
@@ -27,7 +27,10 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
         if args.batch_size != "auto":
             raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")
         given["memory_mib"] = args.memory_mib
-    overrides = {key: value for key, value in given.items() if value is not None}
+    overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    vad = getattr(args, "vad", "energy")  # the commands for short utterances have no such option
+    if vad != "energy":
+        overrides["vad"] = vad
     extractor = Extractor.from_pretrained(
         args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
     )

@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from speechre.config import DecodeConfig, ModelConfig
+from speechre.decode.alignment import TranscriptTimes, alignment_heads, attention_weights, token_chars, token_times
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
 from speechre.decode.search import Generation, Group, top_candidates
+from speechre.model.backbone import KeyValues
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
@@ -31,12 +33,15 @@ _TRANSCRIPT_TOKENS_MIN = 16
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the network said about one utterance. ``generations`` maps an order's name to its beams, best first."""
+    """What the network said about one utterance. ``generations`` maps an order's name to its beams, best first;
+    ``times`` says when the transcript's words were said, None where there are none.
+    """
 
     transcript: str | None
     is_transcript_finished: bool
     relation_probabilities: Mapping[str, float]
     generations: Mapping[str, tuple[Generation, ...]]
+    times: TranscriptTimes | None = None
 
 
 @dataclass
@@ -45,6 +50,7 @@ class Timing:
 
     encoder_s: float = 0.0
     transcript_s: float = 0.0
+    alignment_s: float = 0.0
     prefill_s: float = 0.0
     orders_s: float = 0.0
     num_steps: int = 0
@@ -113,6 +119,7 @@ class DecodingEngine:
         self.timing = Timing()
         self._grammar = TokenGrammar(self.orders, sequencer, network.device) if config.constrained else None
         self._transcript_mask = transcript_mask(sequencer, network.device)
+        self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
     def decode(self, mels: Sequence[Tensor], relations: Sequence[Collection[str]] | None = None) -> list[Decoded]:
@@ -135,13 +142,14 @@ class DecodingEngine:
             start = self._clock()
             transcripts = self._write_transcripts(rows, hidden_BD, encoded)
             self.timing.transcript_s += self._clock() - start
+        times = self._align(transcripts, encoded, cross, cross_mask)
         spans = None
         if self.config.copy_entities and transcripts is not None:
             spans = [Copying(ids, self.sequencer) for ids, _ in transcripts]
         if relations is None:
             relations = self._expected_relations(probabilities_BR)
         groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
-        return self._collect(transcripts, probabilities_BR, groups)
+        return self._collect(transcripts, times, probabilities_BR, groups)
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""
@@ -181,6 +189,32 @@ class DecodingEngine:
                 return list(zip(written, is_finished, strict=True))
             ids = [[ids[-1] if ids else ends[0]] for ids in written]
             hidden_BD = rows.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
+
+    def _align(
+        self,
+        transcripts: list[tuple[list[int], bool]] | None,
+        encoded: Encoded,
+        cross: list[KeyValues],
+        cross_mask: Tensor | None,
+    ) -> list[TranscriptTimes | None]:
+        """When the words of each transcript were said; None where there are no words."""
+        num_utterances = len(encoded.num_frames)
+        if transcripts is None or not any(ids for ids, _ in transcripts):
+            return [None] * num_utterances
+        start = self._clock()
+        prompt, tokenizer = list(self.sequencer.start_ids()), self.sequencer.tokenizer
+        longest = max(len(ids) for ids, _ in transcripts)
+        rows = [[*prompt, *ids, *[tokenizer.eot_id] * (longest - len(ids))] for ids, _ in transcripts]
+        heads = self._alignment_heads
+        weights_BHTS = attention_weights(self.network.whisper.decoder, self._ids(rows), cross, cross_mask, heads)
+        times: list[TranscriptTimes | None] = [None] * num_utterances
+        for index, (num_frames, (ids, _)) in enumerate(zip(encoded.num_frames.tolist(), transcripts, strict=True)):
+            if ids:
+                weights_HTS = weights_BHTS[index, :, : len(prompt) + len(ids), :num_frames]
+                seconds = token_times(weights_HTS, len(prompt) - 1)
+                times[index] = TranscriptTimes(token_chars(ids, tokenizer), seconds)
+        self.timing.alignment_s += self._clock() - start
+        return times
 
     def _expected_relations(self, probabilities_BR: Tensor) -> list[list[str]]:
         """The types that the relation head gives its threshold or more."""
@@ -256,14 +290,18 @@ class DecodingEngine:
             hidden_ND = rows.feed(self._ids([[token] for token in tokens]))
 
     def _collect(
-        self, transcripts: list[tuple[list[int], bool]] | None, probabilities_BR: Tensor, groups: list[Group]
+        self,
+        transcripts: list[tuple[list[int], bool]] | None,
+        times: list[TranscriptTimes | None],
+        probabilities_BR: Tensor,
+        groups: list[Group],
     ) -> list[Decoded]:
         decode_text = self.sequencer.tokenizer.decode_text
         names = self.sequencer.schema.relation_types
         out = []
         num_orders = len(self.orders)
         rows = probabilities_BR.tolist()
-        for index, (row, written) in enumerate(zip(rows, transcripts or repeat(None), strict=False)):
+        for index, (row, written, when) in enumerate(zip(rows, transcripts or repeat(None), times, strict=False)):
             ours = groups[index * num_orders : (index + 1) * num_orders]
             out.append(
                 Decoded(
@@ -271,6 +309,7 @@ class DecodingEngine:
                     is_transcript_finished=written is None or written[1],
                     relation_probabilities=dict(zip(names, row, strict=True)),
                     generations={o.name: group.best() for o, group in zip(self.orders, ours, strict=True)},
+                    times=when,
                 )
             )
         return out

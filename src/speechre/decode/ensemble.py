@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from speechre.decode.alignment import TranscriptTimes
 from speechre.decode.engine import Decoded
 from speechre.metrics import normalize_text
 from speechre.model.sequence import Sequencer
@@ -23,7 +24,8 @@ class Analysis:
 
     ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every
     beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was); ``read``
-    what the text reader believes of the transcript, ``None`` without a reader.
+    what the text reader believes of the transcript, ``None`` without a reader; ``times`` when the transcript's words
+    were said.
     """
 
     triplets: tuple[Triplet, ...]
@@ -34,6 +36,7 @@ class Analysis:
     relation_probabilities: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     read: tuple[Triplet, ...] | None = None
+    times: TranscriptTimes | None = None
 
 
 def analyze(
@@ -70,6 +73,7 @@ def analyze(
         relation_probabilities=decoded.relation_probabilities,
         warnings=warnings,
         read=read,
+        times=decoded.times,
     )
 
 
@@ -92,25 +96,45 @@ def _trimmed(entity: Entity) -> Entity:
     return replace(entity, text=entity.text.strip(" ,;:") or entity.text)
 
 
+def statement_key(triplet: Triplet) -> tuple[str, str, str]:
+    """What two spellings of one statement have in common."""
+    return normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
+
+
 def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
-    """One recording from its chunks: transcripts joined, each triplet once, at its highest confidence."""
+    """One recording from its chunks: transcripts joined, each triplet once, where its confidence is highest.
+
+    Entities' characters become those of the whole transcript.
+    """
     if len(parts) == 1:
         return parts[0]
     orders = parts[0].by_order
     best: dict[tuple[str, str, str], Triplet] = {}
-    for triplet in (t for part in parts for t in part.triplets):
-        key = (normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text))
-        if key not in best or (triplet.confidence or 0) > (best[key].confidence or 0):
-            best[key] = triplet
-    transcripts = [part.transcript for part in parts if part.transcript is not None]
+    transcript = None if all(part.transcript is None for part in parts) else ""
+    for part in parts:
+        if part.transcript:
+            transcript = f"{transcript} {part.transcript}" if transcript else part.transcript
+        num_before = len(transcript or "") - len(part.transcript or "")
+        for triplet in part.triplets:
+            key = statement_key(triplet)
+            if key not in best or (triplet.confidence or 0) > (best[key].confidence or 0):
+                head, tail = (_moved(entity, num_before) for entity in (triplet.head, triplet.tail))
+                best[key] = replace(triplet, head=head, tail=tail)
     return Analysis(
         triplets=tuple(sorted(best.values(), key=lambda t: -(t.confidence or 0))),
         by_order={o: tuple(dict.fromkeys(t for part in parts for t in part.by_order[o])) for o in orders},
         hypotheses={},  # scores of different chunks cannot be compared
         problems={o: tuple(p for part in parts for p in part.problems[o]) for o in orders},
-        transcript=" ".join(transcripts) if transcripts else None,
+        transcript=transcript,
         relation_probabilities={
             name: max(part.relation_probabilities[name] for part in parts) for name in parts[0].relation_probabilities
         },
         warnings=tuple(f"chunk {i} of {len(parts)}: {w}" for i, part in enumerate(parts, 1) for w in part.warnings),
     )
+
+
+def _moved(entity: Entity, num_chars: int) -> Entity:
+    """The entity where ``num_chars`` of other text come first."""
+    if entity.start is None or entity.end is None:
+        return entity
+    return replace(entity, start=entity.start + num_chars, end=entity.end + num_chars)

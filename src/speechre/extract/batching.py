@@ -1,14 +1,14 @@
 """Which chunks are decoded together: alike in length, as many as a memory budget holds.
 
-A batch costs as much as its longest chunk in every row, so chunks are sorted by length inside a window of recordings,
-which is as far as answers may wait for their turn.
+A batch costs as much as its longest chunk in every row, so chunks are sorted by length inside a window, which is as far
+as answers may wait for their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.memory import predicted_growth_mib, resident_mib
@@ -19,17 +19,16 @@ from speechre.model.weights import WhisperConfig
 BatchSize = int | Literal["auto"]
 DEFAULT_MEMORY_MIB = 2048
 _MAX_AUTO = 16  # beyond, a batch takes more memory for hardly less time
-_WINDOW_RECORDINGS = 64
-_WINDOW_RECORDED_S = 1200.0  # 77 MB of samples
-Item = TypeVar("Item")
+_WINDOW_CHUNKS = 64
+_WINDOW_CHUNKS_S = 1200.0  # 77 MB of samples
 
 
 @dataclass(frozen=True)
 class Batching:
-    """How many recordings are read before any is answered, and how their chunks are cut into batches.
+    """How many chunks are heard before any is answered, and how they are put into batches.
 
-    With a number, recordings are taken as they come, so many at a time. With "auto", batches are as large as the budget
-    of ``memory_mib`` for the whole process allows, 16 at most, from windows of at most 64 recordings or 20 minutes.
+    With a number, chunks are taken as they come, so many at a time. With "auto", batches are as large as the budget of
+    ``memory_mib`` for the whole process allows, 16 at most, from windows of at most 64 chunks or 20 minutes.
     """
 
     batch_size: BatchSize
@@ -67,22 +66,11 @@ class Batching:
             )
         return cls(batch_size, sizes, model, decode, budget - held)
 
-    def windows(self, items: Iterable[tuple[Item, float]]) -> Iterator[list[Item]]:
-        """Items with their durations in seconds, gathered into windows."""
-        window: list[Item] = []
-        recorded_s = 0.0
-        for item, duration_s in items:
-            window.append(item)
-            recorded_s += duration_s
-            if self.batch_size == "auto":
-                is_full = len(window) >= _WINDOW_RECORDINGS or recorded_s >= _WINDOW_RECORDED_S
-            else:
-                is_full = len(window) == self.batch_size
-            if is_full:
-                yield window
-                window, recorded_s = [], 0.0
-        if window:
-            yield window
+    def is_full(self, durations_s: Sequence[float]) -> bool:
+        """Whether chunks of these lengths are enough of a window."""
+        if self.batch_size == "auto":
+            return len(durations_s) >= _WINDOW_CHUNKS or sum(durations_s) >= _WINDOW_CHUNKS_S
+        return len(durations_s) == self.batch_size
 
     def batches(self, durations_s: Sequence[float]) -> list[list[int]]:
         """Positions of a window's chunks, batch by batch; every position once."""

@@ -13,46 +13,55 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ, from_array, read_audio, read_audio_ref
+from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, merge_analyses
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
-from speechre.extract.chunks import split_at_pauses
+from speechre.extract.chunks import Chunk, cut_at_pauses
+from speechre.extract.evidence import is_said_again, locate
+from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
+from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
 from speechre.vote import PaperVote, VoteRule, vote, vote_rule
 
-Samples = NDArray[np.float32]
-Source = str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance
-"""One recording: a path, the bytes of a file, (array, rate in Hz), or an utterance with audio."""
-
 OnError = Callable[[str, SpeechreError], None]
 """Told the name of a recording that failed and why."""
+OnProgress = Callable[[str, float], None]
+"""Told the name of a recording and up to which second of it all is done."""
+
+NO_SPEECH = "no speech was found"
+
+
+@dataclass(eq=False)
+class _Job:
+    """A recording that is being heard: what its chunks said so far."""
+
+    name: str
+    opened: OpenRecording
+    heard_s: float = 0.0
+    parts: list[Analysis] = field(default_factory=list)
+    candidates: list[Analysis] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One recording, read: mono float32 samples at 16 kHz."""
+class _Event:
+    """A chunk of a recording was analyzed, or (both None) the recording is over."""
 
-    id: str
-    source: str
-    samples: Samples
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / SAMPLE_RATE_HZ
+    job: _Job
+    chunk: Chunk | None = None
+    analysis: Analysis | None = None
 
 
 class Extractor:
@@ -66,13 +75,17 @@ class Extractor:
         batch_size: BatchSize = 8,
         relations_of: Callable[[str], Collection[str]] | None = None,
         memory_mib: int | None = None,
+        vad: str = "energy",
     ) -> None:
-        """``batch_size`` "auto" sorts recordings by length and makes batches as large as ``memory_mib`` MiB for the
-        whole process allow (default 2,048), see :class:`speechre.extract.batching.Batching`.
+        """``batch_size`` "auto" sorts chunks by length and makes batches as large as ``memory_mib`` MiB for the whole
+        process allow (default 2,048), see :class:`speechre.extract.batching.Batching`. ``vad`` finds the speech in
+        recordings of more than 30 s: ``energy``, or ``silero`` with the extra ``vad``.
 
         ``relations_of`` gives the types of the relation prompt for a recording's id in place of the relation head:
         the annotated ones, none or all, to see what a prompt is worth.
         """
+        check_detector(vad)
+        self.vad = vad
         self.checkpoint = checkpoint
         self.batch_size = batch_size
         self.memory_mib = memory_mib
@@ -95,6 +108,7 @@ class Extractor:
         device: str = "cpu",
         batch_size: BatchSize = 8,
         memory_mib: int | None = None,
+        vad: str = "energy",
         **decode: Any,
     ) -> Extractor:
         """A shipped model by name, or a model folder.
@@ -105,8 +119,8 @@ class Extractor:
         checkpoint = load_checkpoint(os.fspath(name_or_path), device)
         data = checkpoint.config.to_dict()
         data["decode"] |= decode
-        config = type(checkpoint.config).from_dict(data, "options")
-        return cls(replace(checkpoint, config=config), batch_size, memory_mib=memory_mib)
+        checkpoint = replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
+        return cls(checkpoint, batch_size, memory_mib=memory_mib, vad=vad)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # bytes and open files iterate too, and are recordings here
@@ -142,13 +156,33 @@ class Extractor:
             "or a list or an iterator of these"
         )
 
-    def extract_many(self, sources: Iterable[Source], on_error: OnError | None = None) -> Iterator[Extraction]:
-        """An Extraction for each recording, in the same sequence, read and decoded ``batch_size`` at a time.
+    def extract_many(
+        self, sources: Iterable[Source], on_error: OnError | None = None, on_progress: OnProgress | None = None
+    ) -> Iterator[Extraction]:
+        """An Extraction for each recording, in the same sequence, heard and decoded ``batch_size`` chunks at a time.
 
         With ``on_error``, a recording that cannot be read is reported there and left out; without, it raises.
         """
-        for recording, analysis in self.analyze_many(sources, on_error):
+        for recording, analysis in self.analyze_many(sources, on_error, on_progress):
             yield self.extraction(recording, analysis)
+
+    def stream(self, source: Source) -> Iterator[Extraction]:
+        """One recording of any length, an Extraction for each chunk as soon as its batch is decoded.
+
+        Each is named after its seconds (``talk#t=12.30,31.85``, a media fragment) and lasts as long as its chunk; times
+        are on the recording's own clock. A statement in the overlap of two chunks is told once, by the first. With
+        ``batch_size`` 1 nothing waits for later chunks. Raises :class:`AudioError` where the recording cannot be read.
+        """
+        before: tuple[Triplet, ...] = ()
+        for event in self._events([source], None, None):
+            if event.chunk is None or event.analysis is None:
+                continue
+            analysis, clock, opened = event.analysis, event.chunk.clock, event.job.opened
+            told = [t for t in analysis.triplets if not any(is_said_again(t, earlier) for earlier in before)]
+            before = analysis.triplets if clock.is_shared else ()
+            name = f"{opened.id}#t={clock.start_s:.2f},{clock.end_s:.2f}"
+            recording = Recording(name, opened.source, clock.end_s - clock.start_s)
+            yield self.extraction(recording, replace(analysis, triplets=tuple(told)))
 
     def extraction(self, recording: Recording, analysis: Analysis) -> Extraction:
         """The public form of an analysis."""
@@ -164,11 +198,14 @@ class Extractor:
         )
 
     def analyze_many(
-        self, sources: Iterable[Source], on_error: OnError | None = None
+        self, sources: Iterable[Source], on_error: OnError | None = None, on_progress: OnProgress | None = None
     ) -> Iterator[tuple[Recording, Analysis]]:
-        """As :meth:`extract_many`, with what each order said, all beams and all parse problems."""
-        for recording, chunks in self._analyze_chunks(sources, on_error):
-            yield recording, merge_analyses(chunks)
+        """As :meth:`extract_many`, with what each order said, all beams and all parse problems.
+
+        Of a recording of several chunks the beams are not kept: scores of different chunks cannot be compared.
+        """
+        for recording, job in self._finished(sources, on_error, on_progress):
+            yield recording, self._merged(job.parts)
 
     def analyze_with_candidates(
         self, sources: Iterable[Source], on_error: OnError | None = None
@@ -179,52 +216,112 @@ class Extractor:
         under the paper's vote, have enough votes). For curves over thresholds and for calibration.
         """
         rule = without_threshold(self._rule)
-        for recording, chunks in self._analyze_chunks(sources, on_error):
-            weighed = [replace(chunk, triplets=vote(chunk.hypotheses, rule, chunk.read)) for chunk in chunks]
-            yield recording, merge_analyses(chunks), merge_analyses(weighed).triplets
+        for recording, job in self._finished(sources, on_error, None, rule):
+            yield recording, self._merged(job.parts), self._merged(job.candidates).triplets
 
-    def _analyze_chunks(
-        self, sources: Iterable[Source], on_error: OnError | None
-    ) -> Iterator[tuple[Recording, list[Analysis]]]:
-        """Each recording with the analyses of its chunks."""
-        readable = ((recording, recording.duration_s) for recording in self._read(sources, on_error))
-        for window in self._batching.windows(readable):
-            yield from self._analyze(window)
+    def _finished(
+        self,
+        sources: Iterable[Source],
+        on_error: OnError | None,
+        on_progress: OnProgress | None,
+        candidates_rule: VoteRule | None = None,
+    ) -> Iterator[tuple[Recording, _Job]]:
+        """Each recording with what its chunks said, once all is said."""
+        for event in self._events(sources, on_error, on_progress):
+            job, analysis = event.job, event.analysis
+            if analysis is None:
+                yield Recording(job.opened.id, job.opened.source, job.heard_s), job
+                continue
+            if candidates_rule is not None:
+                weighed = vote(analysis.hypotheses, candidates_rule, analysis.read)
+                job.candidates.append(_told(replace(analysis, triplets=weighed)))
+            # Beams and beliefs of an hour's chunks would fill the memory, and serve recordings of one chunk only.
+            if job.parts:
+                job.parts[0] = _told(job.parts[0])
+                analysis = _told(analysis)
+            job.parts.append(analysis)
 
-    def _read(self, sources: Iterable[Source], on_error: OnError | None) -> Iterator[Recording]:
+    def _merged(self, parts: Sequence[Analysis]) -> Analysis:
+        if parts:
+            return merge_analyses(parts)
+        config = self.checkpoint.config
+        return Analysis(
+            triplets=(),
+            by_order={order.name: () for order in self.engine.orders},
+            hypotheses={},
+            problems={order.name: () for order in self.engine.orders},
+            transcript="" if config.model.transcript else None,
+            relation_probabilities=dict.fromkeys(self.checkpoint.schema.relation_types, 0.0),
+            warnings=(NO_SPEECH,),
+        )
+
+    def _events(
+        self, sources: Iterable[Source], on_error: OnError | None, on_progress: OnProgress | None
+    ) -> Iterator[_Event]:
+        """What happens, in the sequence of recordings and chunks: batches are filled across recordings."""
+        waiting: list[tuple[_Job, Chunk | None]] = []
         for number, source in enumerate(sources):
+            name = source_name(source, number)
+            job: _Job | None = None
             try:
-                yield read_recording(source, number)
+                job = _Job(name, open_recording(source, number))
+                for chunk in self._chunks(job):
+                    waiting.append((job, chunk))
+                    if self._batching.is_full([one.duration_s for _, one in waiting if one is not None]):
+                        yield from self._decode(waiting, on_progress)
+                        waiting = []
             except AudioError as error:
                 if on_error is None:
                     raise
-                on_error(_name(source, number), error)
+                on_error(name, error)
+                waiting = [item for item in waiting if item[0] is not job]
+                continue
+            waiting.append((job, None))
+            if all(chunk is None for _, chunk in waiting):
+                yield from self._decode(waiting, on_progress)
+                waiting = []
+        yield from self._decode(waiting, on_progress)
 
-    def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, list[Analysis]]]:
-        chunks = [split_at_pauses(recording.samples) for recording in recordings]
-        owned = [(one.id, chunk) for one, ours in zip(recordings, chunks, strict=True) for chunk in ours]
-        analyses: dict[int, Analysis] = {}
-        for batch in self._batching.batches([len(chunk) / SAMPLE_RATE_HZ for _, chunk in owned]):
-            found = self._analyze_batch([owned[i] for i in batch])
-            analyses |= zip(batch, found, strict=True)
-        in_sequence = iter([analyses[i] for i in range(len(owned))])
-        for recording, ours in zip(recordings, chunks, strict=True):
-            yield recording, list(islice(in_sequence, len(ours)))
+    def _chunks(self, job: _Job) -> Iterator[Chunk]:
+        def listen() -> Iterator[NDArray[np.float32]]:
+            num_samples = 0
+            for block in job.opened.blocks:
+                num_samples += len(block)
+                job.heard_s = num_samples / SAMPLE_RATE_HZ
+                yield block
 
-    def _analyze_batch(self, owned: Sequence[tuple[str, Samples]]) -> list[Analysis]:
-        """Chunks with the ids of their recordings."""
-        prompts = None if self.relations_of is None else [self.relations_of(name) for name, _ in owned]
-        decoded = self.engine.decode([self._mel(chunk) for _, chunk in owned], prompts)
-        constrained = self.checkpoint.config.decode.constrained
+        return cut_at_pauses(listen(), partial(make_detector, self.vad), job.opened.start_s)
+
+    def _decode(self, waiting: Sequence[tuple[_Job, Chunk | None]], on_progress: OnProgress | None) -> Iterator[_Event]:
+        """What waits: its chunks analyzed, batch by batch, and the ends of recordings that lie between them."""
+        chunks = [(job, chunk) for job, chunk in waiting if chunk is not None]
+        found: dict[int, Analysis] = {}
+        for batch in self._batching.batches([chunk.duration_s for _, chunk in chunks]):
+            found |= zip(batch, self._analyze([chunks[i] for i in batch]), strict=True)
+        analyses = iter([found[i] for i in range(len(chunks))])
+        for job, chunk in waiting:
+            if chunk is None:
+                yield _Event(job)
+            else:
+                yield _Event(job, chunk, locate(next(analyses), chunk.clock))
+            if on_progress is not None:
+                on_progress(job.name, job.heard_s if chunk is None else chunk.clock.end_s - job.opened.start_s)
+
+    def _analyze(self, chunks: Sequence[tuple[_Job, Chunk]]) -> list[Analysis]:
+        prompts = None
+        if self.relations_of is not None:
+            prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
+        decoded = self.engine.decode([self._mel(chunk.samples) for _, chunk in chunks], prompts)
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = self._reader.beliefs([one.transcript for one in decoded])
+        constrained = self.checkpoint.config.decode.constrained
         return [
             analyze(one, self._sequencer, self._rule, constrained, beliefs)
             for one, beliefs in zip(decoded, read, strict=True)
         ]
 
-    def _mel(self, samples: Samples) -> torch.Tensor:
+    def _mel(self, samples: NDArray[np.float32]) -> torch.Tensor:
         checkpoint = self.checkpoint
         model, num_mel_bins = checkpoint.config.model, checkpoint.network.config.num_mel_bins
         return log_mel(torch.from_numpy(samples), num_mel_bins, model.exact_length, model.tail_s)
@@ -235,21 +332,6 @@ def without_threshold(rule: VoteRule) -> VoteRule:
     return PaperVote(min_votes=1) if isinstance(rule, PaperVote) else replace(rule, threshold=0.0)
 
 
-def _name(source: Source, number: int) -> str:
-    if isinstance(source, Utterance):
-        return source.id
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"recording-{number}"
-
-
-def read_recording(source: Source, number: int = 0) -> Recording:
-    """Read one recording. ``number`` names those without a name of their own. Raises :class:`AudioError`."""
-    name = _name(source, number)
-    if isinstance(source, Utterance):
-        if source.audio is None:
-            raise AudioError(f'utterance "{source.id}" has no audio')
-        return Recording(source.id, source.audio.path, read_audio_ref(source.audio))
-    if isinstance(source, tuple):
-        return Recording(name, "array", from_array(*source))
-    if isinstance(source, bytes):
-        return Recording(name, "bytes", read_audio(source))
-    return Recording(Path(source).stem, name, read_audio(source))
+def _told(analysis: Analysis) -> Analysis:
+    """Without what only matters while a chunk is weighed."""
+    return replace(analysis, hypotheses={}, read=None, times=None)

@@ -10,6 +10,7 @@ attention head, T tokens, V vocabulary, N decoder rows (a multiple of B: the row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -62,9 +63,19 @@ class Attention(nn.Module):
         attended = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).reshape(num_rows, length, width))  # type: ignore[no-any-return]
 
+    def weights(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
+        """Where each head looks: (N, H, T, length), each row of sum 1; one row of memory for each row of x."""
+        queries = self.queries(x_NTD)
+        scores: Tensor = queries @ memory.keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        return scores.softmax(dim=-1)
 
-SelfAttend = Callable[[int, Attention, Tensor], Tensor]
-"""Self-attention of a layer (by its index) from new tokens (N, T, D) to all that the rows have read, them included."""
+
+Attend = Callable[[int, Attention, Tensor], Tensor]
+"""Attention of a layer (by its index) from new tokens (N, T, D): to all that the rows have read, them included, or to
+what the encoder heard.
+"""
 
 
 class EncoderLayer(nn.Module):
@@ -97,12 +108,10 @@ class DecoderLayer(nn.Module):
         self,
         hidden_NTD: Tensor,
         attend_self: Callable[[Attention, Tensor], Tensor],
-        cross: KeyValues,
-        cross_mask: Tensor | None,
+        attend_cross: Callable[[Attention, Tensor], Tensor],
     ) -> Tensor:
         hidden_NTD = hidden_NTD + attend_self(self.self_attn, self.self_attn_layer_norm(hidden_NTD))
-        normed = self.encoder_attn_layer_norm(hidden_NTD)
-        hidden_NTD = hidden_NTD + self.encoder_attn(normed, cross, cross_mask)
+        hidden_NTD = hidden_NTD + attend_cross(self.encoder_attn, self.encoder_attn_layer_norm(hidden_NTD))
         return hidden_NTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_NTD))))  # type: ignore[no-any-return]
 
 
@@ -162,21 +171,26 @@ class Decoder(nn.Module):
         self_mask: Tensor | None,
         cross: list[KeyValues],
         cross_mask: Tensor | None,
-        attend_self: SelfAttend | None = None,
+        attend_self: Attend | None = None,
+        attend_cross: Attend | None = None,
     ) -> Tensor:
         """Hidden states (N, T, D) of tokens that see each other as ``self_mask`` says, which broadcasts to
         (N, H, T, T); ``cross_mask`` broadcasts to (B, H, T * N / B, S). True means may look.
 
-        With ``attend_self`` in place of ``self_mask``, self-attention is the caller's: rows that remember.
+        With ``attend_self`` in place of ``self_mask``, self-attention is the caller's: rows that remember; with
+        ``attend_cross`` in place of ``cross`` and its mask, cross-attention is: it may be watched.
         """
 
         def among_themselves(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
             return attention(normed_NTD, attention.project(normed_NTD), self_mask)  # type: ignore[no-any-return]
 
-        attend = attend_self or among_themselves
+        def to_memory(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
+            return attention(normed_NTD, cross[layer], cross_mask)  # type: ignore[no-any-return]
+
+        to_self, to_cross = attend_self or among_themselves, attend_cross or to_memory
         hidden = self.embed_tokens(ids_NT) + self.embed_positions(positions_NT)
         for index, layer in enumerate(self.layers):
-            hidden = layer(hidden, partial(attend, index), cross[index], cross_mask)
+            hidden = layer(hidden, partial(to_self, index), partial(to_cross, index))
         return self.layer_norm(hidden)  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,102 @@
+"""Where in the recording a triplet's entities were said.
+
+Entities are spans of the transcript, and the decoder's attention says when each of its words was spoken
+(:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest
+statement: of all places of head and tail the two that do not overlap and lie closest together, of equals the first.
+What cannot be placed has the whole chunk's span, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import product
+
+from speechre.decode.alignment import TranscriptTimes
+from speechre.decode.ensemble import Analysis, statement_key
+from speechre.extract.chunks import TimeMap
+from speechre.types import Entity, Triplet
+
+Place = tuple[int, int]
+"""A half-open span of characters of the transcript."""
+
+NO_TRANSCRIPT = "there is no transcript to align; the times of its entities are those of the whole chunk"
+
+
+def locate(analysis: Analysis, clock: TimeMap) -> Analysis:
+    """``analysis`` of one chunk with its triplets' entities at their places: characters and seconds.
+
+    The transcript is cut to the words that the chunk answers for; places are those in what is left of it, and an
+    entity that was said in the rest has seconds only.
+    """
+    transcript, times = analysis.transcript, analysis.times
+    kept = (0, 0) if transcript is None else _kept(transcript, times, clock)
+    missing: dict[str, None] = {}
+    located = []
+    for triplet in analysis.triplets:
+        places = _closest(*(_places(entity.text, transcript or "") for entity in (triplet.head, triplet.tail)))
+        ends = []
+        for entity, place in zip((triplet.head, triplet.tail), places, strict=True):
+            if place is None or times is None:
+                missing[entity.text] = None
+            ends.append(_placed(entity, place, kept, times, clock))
+        located.append(replace(triplet, head=ends[0], tail=ends[1]))
+    return replace(
+        analysis,
+        triplets=tuple(located),
+        transcript=None if transcript is None else transcript[slice(*kept)],
+        warnings=(*analysis.warnings, *_warnings(missing, transcript)),
+    )
+
+
+def _warnings(missing: dict[str, None], transcript: str | None) -> tuple[str, ...]:
+    if transcript is None:
+        return (NO_TRANSCRIPT,) if missing else ()
+    return tuple(f'"{text}" is not in the transcript; its times are those of the whole chunk' for text in missing)
+
+
+def _placed(entity: Entity, place: Place | None, kept: Place, times: TranscriptTimes | None, clock: TimeMap) -> Entity:
+    if place is None or times is None:
+        return replace(entity, start=None, end=None, start_s=clock.start_s, end_s=clock.end_s)
+    start_s, end_s = (clock.to_recording_s(second) for second in times.span_s(*place))
+    is_kept = kept[0] <= place[0] and place[1] <= kept[1]
+    start, end = (char - kept[0] if is_kept else None for char in place)
+    return replace(entity, start=start, end=end, start_s=start_s, end_s=end_s)
+
+
+def _places(text: str, transcript: str) -> list[Place]:
+    """Where ``text`` stands as whole words; where it never does, in any case of letters."""
+    pattern = rf"(?<!\w){re.escape(text)}(?!\w)"
+    for flags in (0, re.IGNORECASE):
+        found = [match.span() for match in re.finditer(pattern, transcript, flags)] if text else []
+        if found:
+            return found
+    return []
+
+
+def _closest(heads: list[Place], tails: list[Place]) -> tuple[Place | None, Place | None]:
+    pairs = [(h, t) for h, t in product(heads, tails) if h[1] <= t[0] or t[1] <= h[0]]
+    if not pairs:
+        return next(iter(heads), None), next(iter(tails), None)
+    return min(pairs, key=lambda pair: (max(pair[0][0], pair[1][0]) - min(pair[0][1], pair[1][1]), pair))
+
+
+def _kept(transcript: str, times: TranscriptTimes | None, clock: TimeMap) -> Place:
+    """The characters of the words whose middle lies in the span that the chunk answers for."""
+    if times is None or not clock.is_shared:
+        return 0, len(transcript)
+    kept = []
+    for word in re.finditer(r"\S+", transcript):
+        start_s, end_s = (clock.to_recording_s(second) for second in times.span_s(*word.span()))
+        if clock.owns((start_s + end_s) / 2):
+            kept.append(word.span())
+    return (kept[0][0], kept[-1][1]) if kept else (0, 0)
+
+
+def is_said_again(triplet: Triplet, earlier: Triplet) -> bool:
+    """Whether the triplets of two neighbouring chunks are one statement that both heard: the same, at the same time."""
+    if statement_key(triplet) != statement_key(earlier):
+        return False
+    if None in (triplet.start_s, triplet.end_s, earlier.start_s, earlier.end_s):
+        return True
+    return triplet.start_s < earlier.end_s and earlier.start_s < triplet.end_s  # type: ignore[operator]

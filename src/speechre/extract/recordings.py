@@ -1,0 +1,65 @@
+"""Recordings of any kind, opened to be heard block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechre.audio import from_array, read_blocks
+from speechre.errors import AudioError
+from speechre.types import Utterance
+
+Samples = NDArray[np.float32]
+Source = str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance
+"""One recording: a path, the bytes of a file, (array, rate in Hz), or an utterance with audio."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording that was heard to its end."""
+
+    id: str
+    source: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class OpenRecording:
+    """One recording to be heard: mono float32 blocks at 16 kHz, each given once.
+
+    ``start_s`` is where the first block lies on the clock of ``source``: an utterance may be a window of a file.
+    """
+
+    id: str
+    source: str
+    blocks: Iterator[Samples]
+    start_s: float = 0.0
+
+
+def source_name(source: Source, number: int) -> str:
+    """What a recording is called in messages; ``number`` names those without a name of their own."""
+    if isinstance(source, Utterance):
+        return source.id
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"recording-{number}"
+
+
+def open_recording(source: Source, number: int = 0) -> OpenRecording:
+    """Open one recording. Raises :class:`AudioError`, here or when its blocks are asked for."""
+    name = source_name(source, number)
+    if isinstance(source, Utterance):
+        audio = source.audio
+        if audio is None:
+            raise AudioError(f'utterance "{source.id}" has no audio')
+        blocks = read_blocks(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+        return OpenRecording(source.id, audio.path, blocks, audio.start_s)
+    if isinstance(source, tuple):
+        return OpenRecording(name, "array", iter([from_array(*source)]))
+    if isinstance(source, bytes):
+        return OpenRecording(name, "bytes", read_blocks(source))
+    return OpenRecording(Path(source).stem, name, read_blocks(source))

@@ -1,0 +1,107 @@
+"""Entities get the seconds of their words, of the closest mentions where there are several, and honest spans
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from speechre.decode.alignment import TranscriptTimes
+from speechre.decode.ensemble import Analysis
+from speechre.extract.chunks import TimeMap
+from speechre.extract.evidence import NO_TRANSCRIPT, is_said_again, locate
+from speechre.types import Entity, Triplet
+
+TEXT = "Oslo is far. Ann Lee, Ann said, lives in Oslo now."
+CLOCK = TimeMap(100.0, 110.0)
+
+
+def times(text: str = TEXT) -> TranscriptTimes:
+    """A tenth of a second for each character; a token a word."""
+    starts = [0] + [i + 1 for i, char in enumerate(text) if char == " "]
+    chars = (*starts, len(text))
+    return TranscriptTimes(chars, tuple(char / 10 for char in chars))
+
+
+def triplet(head: str, tail: str, confidence: float = 0.9) -> Triplet:
+    return Triplet(Entity(head, "Peop"), "Live_In", Entity(tail, "Loc"), confidence, 6)
+
+
+def analysis(*triplets: Triplet, transcript: str | None = TEXT, timed: bool = True) -> Analysis:
+    when = times(transcript) if transcript is not None and timed else None
+    return Analysis(triplets, {}, {}, {}, transcript, {}, ("before",), times=when)
+
+
+def test_entities_get_the_seconds_and_characters_of_their_words() -> None:
+    (found,) = locate(analysis(triplet("Ann Lee", "Oslo")), CLOCK).triplets
+    assert (found.head.start, found.head.end) == (13, 20)
+    assert (found.head.start_s, found.head.end_s) == pytest.approx((101.3, 102.2))
+    assert (found.tail.start, found.tail.end) == (0, 4)
+    assert (found.tail.start_s, found.tail.end_s) == pytest.approx((100.0, 100.5))
+    assert (found.start_s, found.end_s) == pytest.approx((100.0, 102.2))
+    assert found.to_dict()["head"]["start_s"] == 101.3
+
+
+def test_of_several_mentions_the_two_that_lie_closest_together_are_taken() -> None:
+    (found,) = locate(analysis(triplet("Ann", "Oslo")), CLOCK).triplets
+    assert TEXT[found.head.start : found.head.end] == "Ann"
+    assert found.head.start == 13  # 9 characters behind "Oslo"; the second "Ann" is 16 before the other one
+    assert found.tail.start == 0
+
+
+def test_a_word_within_a_word_is_no_mention_and_case_is_a_last_resort() -> None:
+    text = "Annabel met ANN in Oslo."
+    (found,) = locate(analysis(triplet("Ann", "Oslo"), transcript=text), CLOCK).triplets
+    assert found.head.start == 12
+
+
+def test_head_and_tail_never_share_their_place() -> None:
+    text = "The Bank of Oslo is in Oslo."
+    (found,) = locate(analysis(triplet("Bank of Oslo", "Oslo"), transcript=text), CLOCK).triplets
+    assert (found.head.start, found.tail.start) == (4, 23)
+
+
+def test_what_was_not_said_has_the_chunk_s_span_and_a_warning() -> None:
+    located = locate(analysis(triplet("Bo", "Oslo")), CLOCK)
+    (found,) = located.triplets
+    assert (found.head.start, found.head.start_s, found.head.end_s) == (None, 100.0, 110.0)
+    assert found.tail.start == 0
+    assert located.warnings == ("before", '"Bo" is not in the transcript; its times are those of the whole chunk')
+
+
+def test_without_a_transcript_everything_has_the_chunk_s_span_and_one_warning_says_so() -> None:
+    located = locate(analysis(triplet("Bo", "Oslo"), triplet("Ann", "Oslo"), transcript=None), CLOCK)
+    assert all((t.start_s, t.end_s) == (100.0, 110.0) for t in located.triplets)
+    assert located.warnings == ("before", NO_TRANSCRIPT)
+    assert locate(analysis(transcript=None), CLOCK).warnings == ("before",)
+
+
+def test_the_silence_behind_a_chunk_is_not_in_the_recording() -> None:
+    text = "Ann lives in Oslo."
+    (found,) = locate(analysis(triplet("Ann", "Oslo"), transcript=text), TimeMap(0.0, 1.5)).triplets
+    assert (found.tail.start_s, found.tail.end_s) == pytest.approx((1.3, 1.5))
+
+
+def test_a_shared_chunk_keeps_the_words_it_answers_for() -> None:
+    text = "Far away Ann Lee, Ann said, lives in Oslo now."
+    clock = replace(CLOCK, own_start_s=100.8, own_end_s=103.6)
+    located = locate(analysis(triplet("Ann Lee", "Oslo"), transcript=text), clock)
+    assert located.transcript == "Ann Lee, Ann said, lives in"
+    (found,) = located.triplets
+    assert (found.head.start, found.head.end) == (0, 7)
+    assert (found.tail.start, found.tail.end) == (None, None)  # its words are the next chunk's
+    assert found.tail.start_s == pytest.approx(103.7)
+    assert locate(analysis(), replace(CLOCK, own_start_s=109.0)).transcript == ""
+
+
+def test_a_statement_is_said_again_where_its_seconds_overlap() -> None:
+    def at(start_s: float, end_s: float, head: str = "Ann") -> Triplet:
+        return Triplet(Entity(head, start_s=start_s, end_s=start_s), "r", Entity("b", start_s=end_s, end_s=end_s))
+
+    assert is_said_again(at(1, 3), at(2, 4))
+    assert is_said_again(at(1, 3), at(2, 4, "ANN,"))
+    assert not is_said_again(at(1, 3), at(2, 4, "Bo"))
+    assert not is_said_again(at(1, 2), at(2.5, 4))
+    assert is_said_again(Triplet(Entity("ann"), "r", Entity("b")), at(1, 2))  # nobody knows when
