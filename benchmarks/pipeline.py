@@ -195,7 +195,7 @@ def train_model(
     """Train on one kind of text with the options of :func:`add_training`."""
     settings = TextTraining(**{field.name: getattr(options, field.name) for field in fields(TextTraining)})
     schema = load_schema(options.schema)
-    return train_reader(settings, schema, utterances, source, transcripts, output, f"pipeline-{source}", message)
+    return train_reader(settings, schema, [(utterances, 1)], source, transcripts, output, f"pipeline-{source}", message)
 
 
 def run_predict(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ for them.
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import os
@@ -56,6 +57,7 @@ CODECS: dict[str, frozenset[str]] = {
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
 Samples: TypeAlias = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
+_OPUS_SAMPLES = 16_000
 
 
 def read_audio(
@@ -128,7 +130,13 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
 
 
 def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> float:
-    """The length of the sound in seconds, without decoding it.
+    """The length of the sound in seconds, without decoding it; raises as :func:`audio_frames` does."""
+    num_frames, rate_hz = audio_frames(source, max_bytes=max_bytes, name=name)
+    return num_frames / rate_hz
+
+
+def audio_frames(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> tuple[int, int]:
+    """The number of frames and the sampling rate in Hz, without decoding the sound.
 
     The header is checked against the file first, so a WAV, Ogg or MP3 file that ends early raises
     :class:`AudioError` like any other fault of :func:`read_audio`; the end of a FLAC file and NaN samples
@@ -136,7 +144,7 @@ def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: s
     """
     name = name or _name_of(source)
     with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
-        return float(decoder.frames) / float(decoder.samplerate)
+        return int(decoder.frames), int(decoder.samplerate)
 
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -384,3 +392,17 @@ def _resample(blocks: Iterable[Samples], rate_hz: int) -> Samples:
     parts = [stream.resample_chunk(block) for block in blocks]
     parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
     return np.concatenate(parts)
+
+
+def encode_opus(samples: Samples) -> bytes:
+    """Mono float32 samples at 16 kHz, (samples,), as an Ogg Opus file of about 3 kB a second, for pages."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, format="OGG", subtype="OPUS") as encoder:
+        for start in range(0, len(samples), _OPUS_SAMPLES):  # libsndfile can overflow its stack on one large block
+            encoder.write(samples[start : start + _OPUS_SAMPLES])
+    return file.getvalue()
+
+
+def sound_uri(opus: bytes) -> str:
+    """What :func:`encode_opus` gives as a data URI: a page with it needs no other file."""
+    return f"data:audio/ogg;base64,{base64.b64encode(opus).decode('ascii')}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 from speechre.errors import DataError, UsageError
-from speechre.types import Triplet
+from speechre.types import Entity, Triplet
 
 Protocol = Literal["strict", "boundary", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -204,6 +204,24 @@ def triplet_key(triplet: Triplet, protocol: str) -> Hashable:
     return _as_released(triplet) if name == "paper" else _key(triplet, typed=name == "strict")
 
 
+def entity_key(entity: Entity, protocol: str) -> Hashable:
+    """What a protocol compares of an entity: its text, and its type too under ``strict``.
+
+    Raises :class:`UsageError` on an unknown protocol.
+    """
+    name = check_protocol(protocol)
+    return normalize_text_as_released(entity.text) if name == "paper" else _entity_key(entity, typed=name == "strict")
+
+
+def count_entities(gold: Iterable[Entity], predicted: Iterable[Entity], protocol: str) -> Counts:
+    """The counts of one utterance's entities, each once, in triplets or not.
+
+    For annotations against each other; :func:`score` leaves out entities that no triplet has. Raises
+    :class:`UsageError` on an unknown protocol.
+    """
+    return _count_sets({entity_key(e, protocol) for e in gold}, {entity_key(e, protocol) for e in predicted})
+
+
 def check_same_ids(gold: TripletsById, predicted: TripletsById) -> None:
     """Raises :class:`DataError`, with the first ids and their number, unless both sides have the same ids."""
     faults = [
@@ -257,8 +275,11 @@ def _count_utterance(gold: Sequence[Triplet], predicted: Sequence[Triplet], *, t
 
 
 def _key(t: Triplet, typed: bool) -> tuple[tuple[str, str], str, tuple[str, str]]:
-    head, tail = ((normalize_text(e.text), e.type if typed else "") for e in (t.head, t.tail))
-    return head, t.relation, tail
+    return _entity_key(t.head, typed), t.relation, _entity_key(t.tail, typed)
+
+
+def _entity_key(entity: Entity, typed: bool) -> tuple[str, str]:
+    return normalize_text(entity.text), entity.type if typed else ""
 
 
 def _count_utterance_as_released(gold: Sequence[Triplet], predicted: Sequence[Triplet]) -> UtteranceCounts:

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    import rdflib
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,45 @@ class Extraction:
             "relation_probabilities": {k: round(v, 4) for k, v in self.relation_probabilities.items()},
             "warnings": list(self.warnings),
         }
+
+    # What people look for on the object they hold. The work is done in rooms above this one, opened when it is asked
+    # for; tests/test_layers.py names these imports, and allows no others here.
+
+    def to_networkx(self, **options: Any) -> networkx.MultiDiGraph[str]:
+        """Entities and triplets as a networkx graph; :func:`speechre.graph_formats.network.to_networkx` describes it.
+
+        ``options`` are those of :func:`speechre.graph.build_graph`, which also takes many extractions. Raises
+        :class:`UsageError` where networkx is missing.
+        """
+        from speechre.graph import build_graph
+        from speechre.graph_formats.network import to_networkx
+
+        return to_networkx(build_graph([self], **options))
+
+    def to_rdf(self, **options: Any) -> rdflib.Graph:
+        """Entities, triplets and where they come from (PROV-O) as an rdflib graph; see
+        :mod:`speechre.graph_formats.rdf`. ``options`` as in :meth:`to_networkx`. Raises :class:`UsageError` where
+        rdflib is missing.
+        """
+        from speechre.graph import build_graph
+        from speechre.graph_formats.rdf import to_rdf
+
+        return to_rdf(build_graph([self], **options))
+
+    def to_dataframe(self, **options: Any) -> pandas.DataFrame:
+        """A pandas data frame with a row for each triplet; its columns are
+        :data:`speechre.graph_formats.tables.COLUMNS`. ``options`` as in :meth:`to_networkx`. Raises :class:`UsageError`
+        where pandas is missing.
+        """
+        from speechre.graph_formats.tables import to_dataframe
+
+        return to_dataframe([self], **options)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the transcript and a table of the triplets."""
+        from speechre.graph_formats.notebook import to_table_html
+
+        return to_table_html(self)
 
 
 def _entity_to_dict(entity: Entity) -> dict[str, Any]:

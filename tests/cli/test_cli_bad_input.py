@@ -144,7 +144,7 @@ USAGE_FAULTS = [
     ("extract SOUND --threshold 1.5", "number from 0 to 1"),
     ("extract SOUND --threshold nan", "number from 0 to 1"),
     ("extract SOUND --batch-size -1", "--batch-size"),
-    ("extract SOUND --format turtle", "invalid choice: 'turtle'"),
+    ("extract SOUND --format ntriples", "invalid choice: 'ntriples'"),
     ("extract SOUND --device toaster", 'unknown device "toaster"'),
     ("extract SOUND --device meta", 'there is no device "meta"'),
     ("extract SOUND --device cuda:99", 'there is no device "cuda:99"'),

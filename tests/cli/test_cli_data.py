@@ -53,8 +53,8 @@ def test_import_validate_stats(
     assert (stats["num_utterances"], stats["relation_types"]) == (2, {"Live_In": 2})
     assert main(["data", "stats", str(output)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["num_utterances", "2"] in lines
-    assert ["Peop", "Live_In", "Loc", "2"] in lines
+    assert ["utterances", "2"] in lines
+    assert ["Peop", "Live_In", "Loc", "2", "100.0"] in lines
 
 
 def test_two_folders_after_one_option(source: Path, tmp_path: Path, make_sound: MakeSound) -> None:
@@ -87,12 +87,16 @@ def test_validate_lists_every_fault(manifest: Path, capsys: pytest.CaptureFixtur
     lines = out.splitlines()
     assert lines[0].startswith(f'{manifest}:1 (utterance "u0"): error pair-not-allowed: ')
     assert lines[1].startswith(f'{manifest}:2 (utterance "u0"): error duplicate-id: ')
-    assert lines[2].startswith(f'{manifest}:3 (utterance "u2"): error missing-audio: ')
-    assert (len(lines), err) == (3, f"{manifest}: 3 errors, 0 warnings\n")
+    assert lines[2].startswith(f'{manifest}:2 (utterance "u0"): warning contradicting-triplets: ')
+    assert lines[3].startswith(f'{manifest}:3 (utterance "u2"): error missing-audio: ')
+    assert (len(lines), err) == (4, f"{manifest}: 3 errors, 1 warnings\n")
     assert main(["data", "validate", str(manifest), "--no-audio", "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert list(data) == ["num_errors", "num_warnings", "issues"]
-    assert (data["num_errors"], [issue["code"] for issue in data["issues"]]) == (1, ["duplicate-id"])
+    assert (data["num_errors"], [issue["code"] for issue in data["issues"]]) == (
+        1,
+        ["duplicate-id", "contradicting-triplets"],
+    )
 
 
 def test_warnings_alone_are_no_findings(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:

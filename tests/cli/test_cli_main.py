@@ -10,7 +10,7 @@ import pytest
 
 import speechre
 from speechre.cli import main
-from speechre.data.readers import FORMATS
+from speechre.data.formats.table import FORMATS
 from speechre.errors import DataError, UsageError
 
 COMMANDS = ("", "extract", "evaluate", "score", "train", "data", "data import", "data validate", "data stats")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from speechre.data.stats import manifest_stats
+from speechre.data.stats import MAX_BINS, manifest_stats
 from speechre.types import AudioRef, Entity, Relation, Utterance
 
 
@@ -66,3 +66,44 @@ def test_no_utterances_and_no_audio() -> None:
     assert stats["duration_s"]["num_unknown"] == 2
     assert stats["num_with_audio"] == 0
     assert stats["num_repeated_texts"] == 1
+
+
+def test_speakers_parts_and_words_made_by_hand() -> None:
+    items = [
+        Utterance("a", AudioRef("a.wav", 0.0, 1.0), "Ann, Ann Lee!", split="train", speaker="s"),
+        Utterance("b", AudioRef("b.wav", 0.0, 4.9), "bo", split="train", speaker="s", extra={"accent": "Kenyan"}),
+        Utterance("c", None, "BO ann", split="dev", extra={"common_voice": {"accents": "Kenyan", "gender": "female"}}),
+        Utterance("d", None, "", extra={"accents": " ", "gender": 7}),
+    ]
+    stats = manifest_stats(items)
+    assert (stats["num_speakers"], stats["utterances_per_speaker"]["mean"]) == (1, 2.0)
+    assert stats["accents"] == {"": 2, "Kenyan": 2}
+    assert (stats["genders"], stats["ages"]) == ({"": 3, "female": 1}, {})
+    assert stats["vocabulary"] == {"num_words": 6, "num_distinct": 3, "num_once": 1}
+    assert stats["frequent_words"] == {"ann": 3, "bo": 2, "lee": 1}
+    assert list(stats["parts"]) == ["train", "dev", ""]
+    assert stats["parts"]["train"] == {
+        "num_utterances": 2, "num_triplets": 0, "num_speakers": 1, "num_distinct_words": 3, "hours": 0.0016,
+    }  # fmt: skip
+    assert stats["parts"]["dev"]["num_distinct_words"] == 2
+
+
+@pytest.mark.parametrize(
+    ("durations", "expected"),
+    [
+        ([], {}),
+        ([0.2, 0.5, 1.7], {"0-0.5": 1, "0.5-1": 1, "1-1.5": 0, "1.5-2": 1}),
+        ([10.0], {"10-11": 1}),
+        ([29.0, 40.0], {"25-30": 1, "30-35": 0, "35-40": 0, "40-45": 1}),
+    ],
+)
+def test_histogram(durations: list[float], expected: dict[str, int]) -> None:
+    items = [utterance(str(i), duration_s=duration_s) for i, duration_s in enumerate(durations)]
+    assert manifest_stats(items)["duration_histogram"] == expected
+
+
+def test_bins_are_few_and_hold_everything() -> None:
+    for longest in (0.01, 3.0, 19.9, 20.0, 700.0, 80_000.0, 10.0**7):
+        bins = manifest_stats([utterance("a", duration_s=longest), utterance("b", duration_s=longest / 3)])
+        assert sum(bins["duration_histogram"].values()) == 2
+        assert len(bins["duration_histogram"]) <= MAX_BINS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from speechre.data.store import read_manifest
 from speechre.data.validate import Issue, validate_manifest
-from speechre.errors import DataError
+from speechre.errors import DataError, UsageError
 from speechre.schemas import CONLL04
 
 
@@ -157,6 +158,106 @@ def test_empty_and_unreadable_files(folder: Path) -> None:
         validate_manifest(folder / "missing.jsonl")
     (folder / "bom.jsonl").write_bytes(b"\xef\xbb\xbf" + json.dumps(line()).encode())
     assert codes(validate_manifest(folder / "bom.jsonl")) == ["byte-order-mark"]
+
+
+def entity(name: str, text: str, start: int | None = None, kind: str = "Peop") -> dict[str, Any]:
+    place = {} if start is None else {"start": start, "end": start + len(text)}
+    return {"id": name, "text": text, "type": kind, **place}
+
+
+@pytest.mark.parametrize(
+    ("text", "entities", "expected"),
+    [
+        ("Bo met Al", [entity("e0", "Bo ", 0)], ["edge-space"]),
+        ("Bo left Rome , Italy .", [entity("e0", "Rome , Italy", 8, "Loc")], ["spaced-punctuation"]),
+        ("the `` Herald '' said", [entity("e0", "`` Herald ''", 4, "Org")], ["spaced-punctuation"]),
+        ("Rome, Italy; J.R. Ewing's", [entity("e0", "Rome, Italy"), entity("e1", "J.R. Ewing's")], ["no-span"] * 2),
+        ("Bostrom left", [entity("e0", "Bo", 0)], ["partial-word"]),
+        ("Jo-Ann left O'Hara's", [entity("e0", "Ann", 3), entity("e1", "O'Hara", 12)], []),
+        ("李先生は東京に", [entity("e0", "李", 0), entity("e1", "東京", 4, "Loc")], []),
+        ("Bo left", [entity("e0", "Bo", 0), entity("e1", "Bo", 0)], ["duplicate-entity"]),
+        ("Bo left", [entity("e0", "Bo", 0), entity("e1", "Bo", 0, "Org")], ["two-types"]),
+        ("Bo met Bo", [entity("e0", "Bo", 0), entity("e1", "Bo", 7)], []),
+        ("caf\ufffd in Oslo\u202e", [], ["odd-characters"]),
+        ("one\nline", [], ["odd-characters"]),
+        ("नमस्ते\u200dदुनिया", [], []),  # a joiner, which belongs there
+    ],
+)
+def test_text_and_entities(folder: Path, text: str, entities: list[dict[str, Any]], expected: list[str]) -> None:
+    issues = check(folder, {"id": "a", "text": text, "entities": entities}, check_audio=False)
+    assert codes(issues) == expected
+    assert {issue.severity for issue in issues} <= {"warning"}
+
+
+def test_a_text_that_does_not_fit_its_sound(folder: Path) -> None:
+    """Nineteen at 30 characters a second, one at 3 and one at 300."""
+    usual = [{"id": f"u{i}", "text": "x" * 30, "audio": {"path": "a", "duration_s": 1}} for i in range(19)]
+    slow, fast = ({"id": f"s{s}", "text": "x" * 30, "audio": {"path": "a", "duration_s": s}} for s in (10, 0.1))
+    issues = check(folder, *usual, slow, fast, check_audio=False)
+    assert [(issue.code, issue.utterance_id) for issue in issues] == [("speech-rate", "s10"), ("speech-rate", "s0.1")]
+    assert "less than the sound has room for" in issues[0].message
+    assert "3.0 characters a second in 10.0 s, where 30.0 are usual here" in issues[0].message
+    assert check(folder, *usual[:17], slow, fast, check_audio=False) == []  # too few to know what is usual
+
+
+def test_the_length_that_was_heard_counts(folder: Path) -> None:
+    lines = [line(f"u{i}", "good.wav", text="z" * 30 + str(i), entities=[]) for i in range(20)]
+    issues = check(folder, *lines, line("long", "long.wav", text="z" * 30, entities=[]))
+    assert codes(issues) == ["long-audio", "speech-rate"]
+
+
+def test_another_script(folder: Path) -> None:
+    latin = [{"id": f"u{i}", "text": f"Ann lives in Oslo {i}"} for i in range(3)]
+    mixed, whole = {"id": "m", "text": "Аnn lives in Рим today"}, {"id": "w", "text": "Анна живёт в Осло уже год"}
+    issues = check(folder, *latin, mixed, whole, check_audio=False)
+    assert [(issue.code, issue.utterance_id) for issue in issues] == [("language-mix", "m"), ("language-mix", "w")]
+    assert issues[0].message == 'Cyrillic letters in a manifest written in Latin: "Аnn", "Рим"'
+    japanese = {"id": "j", "text": "東京タワーのちかく"}
+    assert check(folder, japanese, check_audio=False) == []
+
+
+def test_another_language(folder: Path) -> None:
+    pytest.importorskip("py3langid")
+    texts = [
+        "Ann Lee lives in Oslo with her father.",
+        "Der Bürgermeister von Velden wohnt in einem kleinen Haus.",
+        "La alcaldesa vive en la capital desde hace muchos años.",
+        "Bo Ray",
+    ]
+    lines = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+    issues = check(folder, *lines, check_audio=False, language="en")
+    assert [(issue.code, issue.utterance_id) for issue in issues] == [("language-mix", "1"), ("language-mix", "2")]
+    assert 'looks like "de", not "en"' in issues[0].message
+    assert [i.utterance_id for i in check(folder, *lines, check_audio=False, language="de")] == ["0", "2"]
+    with pytest.raises(UsageError, match='unknown language "english"; expected an ISO 639 code'):
+        check(folder, *lines, language="english")
+
+
+def test_without_the_package_of_languages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    with pytest.raises(UsageError, match=r'needs the package py3langid; run "pip install speechre\[language\]"'):
+        check(folder, line(), language="en")
+
+
+def test_the_same_sentence_again(folder: Path) -> None:
+    relations = [("e0", "Work_For", "e1")]
+    one = line("a", relations=relations, speaker="s")
+    issues = check(
+        folder,
+        one,
+        {**one, "id": "b", "text": one["text"].replace(" .", "")},
+        {**one, "id": "c", "speaker": "t"},
+        {**one, "id": "d", "speaker": "t2", "relations": []},  # perhaps nobody has annotated it
+        line("e", relations=[*relations, ("e0", "Live_In", "e2")]),
+        check_audio=False,
+    )
+    assert [(issue.code, issue.utterance_id) for issue in issues] == [
+        ("repeated-utterance", "b"),
+        ("contradicting-triplets", "e"),
+    ]
+    assert issues[1].message == (
+        "the same sentence has other triplets on line 1; not in both: (Uma Reyes, Live_In, Velden)"
+    )
 
 
 json_values = st.recursive(

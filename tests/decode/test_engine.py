@@ -26,7 +26,7 @@ DECODE = DecodeConfig(max_new_tokens=14, max_transcript_tokens=6, relation_thres
 def forward(network: SpeechReNetwork, ids: list[int], encoded: Encoded) -> torch.Tensor:
     """Logits (V,) behind ``ids``: one whole uncached pass over one sequence."""
     causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    hidden, _ = network.whisper.decoder(
+    hidden = network.whisper.decoder(
         torch.tensor([ids]), torch.arange(len(ids))[None], causal, network.cross_memory(encoded), None
     )
     return network.whisper.logits(hidden[0, -1]).float()

@@ -9,7 +9,15 @@ import pytest
 
 from speechre.decode.ensemble import Analysis
 from speechre.errors import DataError, UsageError
-from speechre.evaluate.calibrate import evidence_of, fit, held_out_error, order_choices, relation_threshold
+from speechre.evaluate.calibrate import (
+    NO_PROMPTS,
+    evidence_of,
+    fit,
+    held_out_error,
+    order_choices,
+    prompt_choice,
+    relation_thresholds,
+)
 from speechre.types import Entity, Relation, Triplet, Utterance
 from speechre.vote import Hypothesis, WeightedVote
 
@@ -91,12 +99,30 @@ def test_nothing_found_is_an_error_and_so_is_a_long_recording() -> None:
         evidence_of({"u1": analysis({})})
 
 
-def test_the_relation_heads_threshold_separates_its_probabilities() -> None:
+def test_relation_thresholds_worth_trying_make_different_prompts() -> None:
     utterances = [utterance(number, stated=number < 5) for number in range(10)]
     analyses = {u.id: analysis(dict.fromkeys(ORDERS, ()), 0.8 if u.relations else 0.35) for u in utterances}
-    threshold, counts = relation_threshold(utterances, analyses)
-    assert 0.35 < threshold <= 0.8
-    assert counts.f1 == 1.0
+    own, best, none = relation_thresholds(utterances, analyses, own=0.1)
+    assert (own, none) == (0.1, NO_PROMPTS)
+    assert 0.35 < best <= 0.8
+    assert relation_thresholds(utterances, analyses, own=0.5) == (0.5, NO_PROMPTS)
+
+
+def test_a_prompt_choice_scores_the_orders_without_the_reader() -> None:
+    utterances = [utterance(number, stated=number % 2 == 0) for number in range(20)]
+    analyses = {
+        u.id: replace(
+            analysis({"hrt": (RIGHT,) if u.relations else (WRONG,), "htr": (), "rht": ()}, 0.8 if u.relations else 0.3),
+            read=(replace(RIGHT, confidence=0.9),),
+        )
+        for u in utterances
+    }
+    choice = prompt_choice(utterances, analyses, 0.5)
+    assert (choice.threshold, choice.relation_f1) == (0.5, 1.0)
+    blank = {key: replace(one, read=None) for key, one in analyses.items()}
+    assert prompt_choice(utterances, blank, 0.5) == choice
+    assert 0.5 < choice.triplet_f1 < 1.0  # half of what the orders wrote is wrong
+    assert prompt_choice(utterances, analyses, 0.9).relation_f1 == 0.0
 
 
 def test_the_best_orders_are_found_for_each_number() -> None:

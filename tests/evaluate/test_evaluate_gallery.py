@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechre.audio import read_audio
+from speechre.audio import encode_opus, read_audio
 from speechre.evaluate import gallery
 from speechre.evaluate.details import Answer, UtteranceDetail
-from speechre.evaluate.gallery import encode_opus, gallery_sequence, make_cards
+from speechre.evaluate.gallery import gallery_sequence, make_cards
 from speechre.evaluate.mistakes import Mistake
 from speechre.types import AudioRef, Utterance
 from test_metrics import triplet

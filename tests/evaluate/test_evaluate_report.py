@@ -5,8 +5,9 @@ from __future__ import annotations
 from test_evaluate_details import details
 from test_evaluate_run import ANALYSES, CONFIG, UTTERANCES, evaluation
 
-from speechre.evaluate.report import Table, evaluation_report, evaluation_tables, report_markdown, score_report
+from speechre.evaluate.report import evaluation_report, evaluation_tables, report_markdown, score_report
 from speechre.metrics import per_relation, score
+from speechre.page.table import Table
 
 
 def test_every_row_of_every_table_has_a_cell_for_every_column() -> None:

@@ -49,7 +49,7 @@ def test_the_cache_gives_what_writing_without_one_gives(weights: WhisperWeights,
     text: list[int] = []
     while len(text) < 16 + 10 * len(clips[1]) // 16_000:
         mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-        hidden, _ = whisper.decoder(torch.tensor([ids]), torch.arange(len(ids))[None], mask, cross, None)
+        hidden = whisper.decoder(torch.tensor([ids]), torch.arange(len(ids))[None], mask, cross, None)
         logits = whisper.logits(hidden[0, -1])[: tokenizer.eot_id + 1]
         if not text:
             logits[[tokenizer.eot_id, *tokenizer.encode_text(" ")]] = -torch.inf

@@ -55,7 +55,7 @@ def test_decoder_states_do_not_see_a_neighbours_audio(network: SpeechReNetwork) 
         mask = encoded.mask  # type: ignore[attr-defined]
         cross_mask = None if mask is None else mask[:, None, None, :]
         cross = network.cross_memory(encoded)  # type: ignore[arg-type]
-        return network.whisper.decoder(ids[:rows], positions[:rows], causal, cross, cross_mask)[0]
+        return network.whisper.decoder(ids[:rows], positions[:rows], causal, cross, cross_mask)
 
     together = hidden(network.encode(mels), 3)
     alone = torch.cat([hidden(network.encode([mel]), 1) for mel in mels])

@@ -430,7 +430,7 @@ class BackboneRunner:
 
     def logits(self, ids: list[int], encoded_SD: torch.Tensor) -> torch.Tensor:
         num_ids = len(ids)
-        hidden_NTD, _ = self.model.decoder(
+        hidden_NTD = self.model.decoder(
             torch.tensor([ids]),
             torch.arange(num_ids)[None],
             torch.ones(num_ids, num_ids, dtype=torch.bool).tril(),

@@ -163,6 +163,56 @@ def test_from_annotated_texts_to_a_model_that_reads(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_a_reader_goes_on_from_another_or_from_a_models_own(
+    manifest: Path, model_dir: Path, bert_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    rates = ["--epochs", "1", "--learning-rate", "1e-9", "--head-learning-rate", "1e-9"]
+    command = ["train-reader", str(manifest), *rates]
+    assert main([*command, "--encoder", str(bert_dir), "--output", str(first)]) == 0
+    twice = ["train-reader", str(manifest), str(manifest), "--repeats", "2", "1", *rates]
+    assert main([*twice, "--start-from", str(first), "--output", str(second)]) == 0
+    assert "reader: 6 texts" in capsys.readouterr().err  # two texts, twice and once
+    assert main([*command, "--start-from", str(model_dir), "--output", str(third)]) == 0
+
+    def state(model: TextModel | None) -> dict[str, torch.Tensor]:
+        assert model is not None
+        return dict(model.network.state_dict())
+
+    # With rates of next to nothing, what comes out is what went in.
+    for came, went in (
+        (load_text_model(second), load_text_model(first)),
+        (load_text_model(third), load_checkpoint(str(model_dir)).reader),
+    ):
+        assert came.training.encoder == (went.training.encoder if went else None)
+        ours, theirs = state(came), state(went)
+        assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (["--start-from", "MODEL"], "has no text reader"),
+        (["--repeats", "1", "2"], "2 numbers for 1 manifests"),
+        (["--start-from", "READER", "--schema", "retacred"], "another schema"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_named(
+    extra: list[str],
+    named: str,
+    manifest: Path,
+    tiny_model_dir: Path,
+    model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"MODEL": str(tiny_model_dir), "READER": str(model_dir)}
+    command = ["train-reader", str(manifest), "--output", str(tmp_path / "new")]
+    assert main([*command, *(places.get(one, one) for one in extra)]) == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("extra", [["--text", "both"], ["--transcripts", "t.jsonl"]])
 def test_transcripts_and_text_go_together(
     extra: list[str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

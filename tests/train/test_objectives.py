@@ -67,7 +67,7 @@ def plain_losses(
         ids = [*start, *transcript, *prompt_ids, *branch.prompt_ids, *branch.answer_ids]
         fed = torch.tensor([ids[:-1]])
         causal = torch.ones(len(ids) - 1, len(ids) - 1, dtype=torch.bool).tril()
-        hidden, _ = network.whisper.decoder(fed, torch.arange(len(ids) - 1)[None], causal, cross, None)
+        hidden = network.whisper.decoder(fed, torch.arange(len(ids) - 1)[None], causal, cross, None)
         losses = F.cross_entropy(network.whisper.logits(hidden[0]), torch.tensor(ids[1:]), reduction="none")
         from_answers += losses[-len(branch.answer_ids) :].tolist()
         first = len(start) - 1
@@ -110,7 +110,7 @@ def test_a_branch_does_not_see_the_others() -> None:
         packed = pack_samples([replace(sample, branches=branches)], [set()], sequencer, config())
         ids, positions, targets, _, mask = stack(packed, sequencer.tokenizer.eot_id, IGNORE)
         cross = network.cross_memory(network.encode([sample.mel]))
-        hidden, _ = network.whisper.decoder(ids, positions, mask, cross, None)
+        hidden = network.whisper.decoder(ids, positions, mask, cross, None)
         losses = F.cross_entropy(network.whisper.logits(hidden[0]), targets[0], reduction="none", ignore_index=IGNORE)
         number = torch.tensor(packed[0].branch)
         return [losses[number == i] for i in range(1, len(branches) + 1)]
@@ -176,7 +176,7 @@ def test_the_papers_loss_counts_prompts_and_padding() -> None:
     encoded = network.encode([sample.mel for sample in samples])
     assert encoded.mask is not None
     cross = network.cross_memory(encoded)
-    hidden, _ = network.whisper.decoder(ids, positions, mask, cross, encoded.mask[:, None, None, :])
+    hidden = network.whisper.decoder(ids, positions, mask, cross, encoded.mask[:, None, None, :])
     everything = F.cross_entropy(network.whisper.logits(hidden).flatten(0, 1), targets.flatten())
     loss = compute_loss(network, samples, sequencer, paper)
     assert loss.triplets.item() == pytest.approx(everything.item(), abs=1e-5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,22 @@ from speechre.cli.evaluate import check_recordings
 from speechre.cli.options import Commands, add_decoding, add_protocol, positive_int, probability
 from speechre.cli.output import message, open_output, print_tables, with_progress
 from speechre.errors import UsageError
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from speechre.config import Config
     from speechre.decode.ensemble import Analysis
-    from speechre.evaluate.calibrate import Fit, OrderChoice
+    from speechre.evaluate.calibrate import Fit, OrderChoice, PromptChoice
     from speechre.extract.extractor import Extractor
     from speechre.types import Utterance
 
 _DESCRIPTION = """\
 Fit what a model needs beyond its weights, and write the model with it to a new folder:
-the relation head's threshold (best F1 over relation types), the curve from support to confidence (so that 0.8
-means right in 8 of 10 cases), the threshold of confidence (best F1 under --max-relation-free), and with
+the relation head's threshold (of three, the one whose prompts give the best triplets),
+the curve from support to confidence (so that 0.8 means right in 8 of 10 cases),
+the threshold of confidence (best F1 under --max-relation-free), and with
 --num-orders the best choice of so many element orders. With --reader the model gets a text reader (made by
 "speechre train-reader"), which reads the transcript and votes beside the orders.
 
@@ -96,13 +97,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--num-orders {args.num_orders}: only {len(config.decode.orders)} orders are asked for")
     utterances = _short_enough(utterances)
     analyses = _analyze(extractor, utterances)
-    relations = None
+    prompts: list[PromptChoice] = []
     if config.model.relation_prompt:
-        relations = calibrate.relation_threshold(utterances, analyses)
-        if relations[0] != config.decode.relation_threshold:
-            config = replace(config, decode=replace(config.decode, relation_threshold=relations[0]))
-            message(f"relation threshold {relations[0]}: decoding again with it")
-            analyses = _analyze(_with_config(extractor, config), utterances)
+        config, analyses, prompts = _choose_prompts(extractor, utterances, analyses, args.protocol)
     choices = []
     if args.num_orders is not None:
         rule = vote_rule(_fit(args, config, utterances, analyses)[0].decode)
@@ -122,13 +119,36 @@ def run(args: argparse.Namespace) -> int:
         checkpoint.reader,
     )
     message(f"wrote {args.output}")
-    found = _result(fit, config, relations[1].f1 if relations else None, choices, len(utterances))
+    found = _result(fit, config, prompts, choices, len(utterances))
     with open_output(None) as out:
         if args.json:
             out.write_json(found)
         else:
             print_tables(out, _tables(found))
     return 0
+
+
+def _choose_prompts(
+    extractor: Extractor, utterances: Sequence[Utterance], analyses: dict[str, Analysis], protocol: str
+) -> tuple[Config, dict[str, Analysis], list[PromptChoice]]:
+    """The relation head's threshold whose prompts serve the orders best; what was decoded with it; all that were tried.
+
+    ``analyses`` is what was decoded with the model's own threshold.
+    """
+    from speechre.evaluate import calibrate
+
+    config = extractor.checkpoint.config
+    own = config.decode.relation_threshold
+    decoded = {own: analyses}
+    tried = []
+    for threshold in calibrate.relation_thresholds(utterances, analyses, own):
+        if threshold not in decoded:
+            message(f"decoding again with the relation head's threshold {threshold:g}")
+            changed = replace(config, decode=replace(config.decode, relation_threshold=threshold))
+            decoded[threshold] = _analyze(_with_config(extractor, changed), utterances)
+        tried.append(calibrate.prompt_choice(utterances, decoded[threshold], threshold, protocol))
+    best = max(tried, key=lambda choice: (choice.triplet_f1, choice.threshold)).threshold
+    return replace(config, decode=replace(config.decode, relation_threshold=best)), decoded[best], tried
 
 
 def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
@@ -141,7 +161,7 @@ def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
         raise UsageError(f"{folder} reads relations of another schema than {checkpoint.model_id}'s")
     if not (checkpoint.config.model.transcript and checkpoint.config.decode.reader):
         raise UsageError(f"{checkpoint.model_id} writes no transcript that a reader could read")
-    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size)
+    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size, memory_mib=extractor.memory_mib)
 
 
 def _fit(
@@ -187,16 +207,18 @@ def _analyze(extractor: Extractor, utterances: Sequence[Utterance]) -> dict[str,
 
 
 def _with_config(extractor: Extractor, config: Config) -> Extractor:
-    return type(extractor)(replace(extractor.checkpoint, config=config), extractor.batch_size)
+    return type(extractor)(
+        replace(extractor.checkpoint, config=config), extractor.batch_size, memory_mib=extractor.memory_mib
+    )
 
 
 def _result(
-    fit: Fit, config: Config, relation_f1: float | None, choices: Sequence[OrderChoice], num_utterances: int
+    fit: Fit, config: Config, prompts: Sequence[PromptChoice], choices: Sequence[OrderChoice], num_utterances: int
 ) -> dict[str, Any]:
     return {
         "num_utterances": num_utterances,
         "relation_threshold": config.decode.relation_threshold,
-        "relation_f1": relation_f1,
+        "prompt_choices": [asdict(choice) for choice in prompts],
         "calibration": list(config.decode.calibration),
         "reader_calibration": list(config.decode.reader_calibration),
         "threshold": fit.threshold,
@@ -216,7 +238,6 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     rows = [
         ("utterances", text(found["num_utterances"])),
         ("threshold of the relation head", text(found["relation_threshold"])),
-        ("F1 of the relation head", text(found["relation_f1"])),
         ("calibration: slope, intercept", ", ".join(map(text, found["calibration"]))),
         ("the same with the reader: slopes, intercept", ", ".join(map(text, found["reader_calibration"])) or "-"),
         ("threshold of confidence", text(found["threshold"])),
@@ -226,6 +247,11 @@ def _tables(found: dict[str, Any]) -> list[Table]:
         ("orders", ",".join(found["orders"])),
     ]
     tables = [Table("fitted", ("what", "value"), tuple(rows))]
+    if found["prompt_choices"]:
+        names = ("threshold", "relation_f1", "triplet_f1")
+        tried = tuple(tuple(text(choice[name]) for name in names) for choice in found["prompt_choices"])
+        heading = ("threshold of the relation head", "F1 of its relations", "F1 of the orders' triplets")
+        tables.append(Table("relation prompts", heading, tried))
     if found["order_choices"]:
         choices = tuple((",".join(c["orders"]), text(c["f1"]), text(c["mean_f1"])) for c in found["order_choices"])
         tables.append(Table("best orders", ("orders", "F1", "mean F1 of as many"), choices))

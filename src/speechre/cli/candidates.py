@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from speechre.cli.options import Commands, positive_int, whole_number
 from speechre.cli.output import check_replaces_no_input, message, open_output, print_tables
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 
 if TYPE_CHECKING:
     from speechre.data.candidate_ledger import Progress

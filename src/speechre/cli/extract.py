@@ -9,6 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechre.cli.graph import (
+    FOLDER_FORMAT,
+    FORMATS,
+    FORMATS_HELP,
+    SUFFIXES,
+    add_merging,
+    check_graph_arguments,
+    write_graph,
+)
 from speechre.cli.options import Commands, add_decoding, add_output
 from speechre.cli.output import (
     check_replaces_no_input,
@@ -24,8 +33,10 @@ from speechre.types import Extraction
 if TYPE_CHECKING:
     from speechre.extract.extractor import Extractor, OnError
 
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3; up to 2 hours).
+
+{FORMATS_HELP}
 
 A recording that cannot be read is named on stderr and left out; the rest goes on, and the exit code is 1."""
 
@@ -47,11 +58,12 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("table", "jsonl"),
-        help="table for people, or jsonl for programs: one object a line (default: table, but jsonl where "
-        "--output ends in .jsonl)",
+        choices=("table", "jsonl", *FORMATS),
+        help="see above (default: what --output ends in: "
+        f"{', '.join(f'{suffix} {name}' for suffix, name in SUFFIXES.items())}; else table)",
     )
     add_output(parser, "the extractions")
+    add_merging(parser)
     add_decoding(parser)
     parser.set_defaults(run=run)
 
@@ -62,14 +74,16 @@ def run(args: argparse.Namespace) -> int:
 
     files = find_audio_files(args.files)
     check_replaces_no_input(args.output, files)
-    style = args.format or ("jsonl" if str(args.output).endswith(".jsonl") else "table")
+    suffix = "" if args.output is None else args.output.suffix.lower()
+    style = args.format or SUFFIXES.get(suffix, "table")
+    check_graph_arguments(args, style, files)
     failed: list[str] = []
 
     def on_error(name: str, error: SpeechreError) -> None:
         failed.append(name)
         report_error(error)
 
-    with open_output(args.output) as out:
+    with open_output(None if style == FOLDER_FORMAT else args.output) as out:
         # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
         from speechre.cli.model import load_extractor
         from speechre.model.checkpoint import DEFAULT_MODEL
@@ -78,11 +92,16 @@ def run(args: argparse.Namespace) -> int:
         extractor = load_extractor(args)
         num_orders = len(extractor.engine.orders)
         sources = with_progress(files, len(files), "recordings", out)
+        together: list[Extraction] = []
         for extraction in _extractions(extractor, sources, files, on_error):
-            if style == "jsonl":
+            if style in FORMATS:
+                together.append(extraction)
+            elif style == "jsonl":
                 out.write_json(extraction.to_dict())
             else:
                 print_extraction(out, extraction, num_orders)
+        if style in FORMATS:
+            write_graph(args, style, out, together)
     if failed and len(files) > 1:
         message(f"{len(failed)} of {len(files)} recordings failed")
     return 1 if failed else 0

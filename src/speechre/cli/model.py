@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from speechre.errors import UsageError
 
 if TYPE_CHECKING:
     from speechre.extract.extractor import Extractor
+    from speechre.reader.reader import TextModel
 
 
 def load_extractor(args: argparse.Namespace) -> Extractor:
@@ -21,6 +23,10 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     from speechre.model.device import choose_device
 
     given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
+    if args.memory_mib is not None:
+        if args.batch_size != "auto":
+            raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")
+        given["memory_mib"] = args.memory_mib
     overrides = {key: value for key, value in given.items() if value is not None}
     extractor = Extractor.from_pretrained(
         args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
@@ -31,3 +37,20 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
             '(decode.vote "paper"); leave the option out'
         )
     return extractor
+
+
+def load_reader(name_or_path: str) -> TextModel:
+    """The text reader of a reader's own folder, of a model's folder or of a shipped model.
+
+    Raises :class:`CheckpointError` as loading does, :class:`UsageError` for a model that has none.
+    """
+    from speechre.model.checkpoint import load_checkpoint, model_folder
+    from speechre.reader.folder import is_text_model, load_text_model
+
+    folder = model_folder(name_or_path)
+    if is_text_model(folder):
+        return load_text_model(folder)
+    checkpoint = load_checkpoint(name_or_path)
+    if checkpoint.reader is None:
+        raise UsageError(f"{checkpoint.model_id} has no text reader")
+    return replace(checkpoint.reader, name=f"{checkpoint.name} reader")

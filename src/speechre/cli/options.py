@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 from speechre.errors import UsageError
 from speechre.metrics import PROTOCOLS
@@ -32,6 +32,11 @@ def positive_int(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'got "{text}", expected a whole number from 1 on')
     return int(text)
+
+
+def batch_size(text: str) -> int | Literal["auto"]:
+    """A whole number from 1 on, or auto."""
+    return "auto" if text == "auto" else positive_int(text)
 
 
 def whole_number(text: str) -> int:
@@ -94,7 +99,17 @@ def add_decoding(parser: Parser) -> None:
         help="the element orders vote alone, without the model's text reader",
     )
     parser.add_argument(
-        "--batch-size", type=positive_int, default=8, metavar="N", help="recordings at a time (default: 8)"
+        "--batch-size",
+        type=batch_size,
+        default=8,
+        metavar="N|auto",
+        help="recordings at a time (default: 8); auto: sorted by length, as many as --memory-mib holds",
+    )
+    parser.add_argument(
+        "--memory-mib",
+        type=positive_int,
+        metavar="M",
+        help="memory of the whole process that --batch-size auto may plan with, in MiB (default: 2048)",
     )
     parser.add_argument(
         "--device",

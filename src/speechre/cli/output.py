@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from speechre.errors import SpeechreError, UsageError
-from speechre.evaluate.report import Table
+from speechre.page.table import Table
 from speechre.types import Entity, Extraction
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from speechre.cli.options import Commands
+from speechre.cli.options import Commands, positive_int
 from speechre.cli.output import message, open_output
 
 _DESCRIPTION = """\
@@ -27,6 +27,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--text", choices=("gold", "transcript", "both"), default="gold", help="what to learn from (default: gold)"
     )
+    parser.add_argument(
+        "--repeats", nargs="+", type=positive_int, metavar="N", help="how often an epoch has each manifest (default: 1)"
+    )
+    parser.add_argument("--start-from", metavar="DIR|NAME", help="go on from this reader, or from this model's reader")
     parser.add_argument("--transcripts", nargs="+", type=Path, metavar="T.jsonl", help="for --text transcript and both")
     for name, kind, default, what in _SETTINGS:
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
@@ -46,6 +50,7 @@ _SETTINGS: tuple[tuple[str, type, object, str], ...] = (
 
 def run(args: argparse.Namespace) -> int:
     """Train a reader."""
+    from speechre.cli.model import load_reader
     from speechre.data.store import read_manifest
     from speechre.errors import UsageError
     from speechre.schemas import load_schema
@@ -55,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output.exists():
         raise UsageError(f"{args.output} is there already; choose another folder")
     schema = load_schema(args.schema)
-    utterances = [utterance for path in args.manifests for utterance in read_manifest(path)]
+    repeats = args.repeats or [1] * len(args.manifests)
+    if len(repeats) != len(args.manifests):
+        raise UsageError(f"--repeats has {len(repeats)} numbers for {len(args.manifests)} manifests; give one for each")
+    corpora = [(read_manifest(path), times) for path, times in zip(args.manifests, repeats, strict=True)]
+    start = None if args.start_from is None else load_reader(args.start_from)
 
     from speechre.data.transcripts import read_transcripts
     from speechre.reader.run import train_reader
@@ -63,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
     given = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name, *_ in _SETTINGS}
     transcripts = {i: text for path in args.transcripts or () for i, text in read_transcripts(path).items()}
-    train_reader(TextTraining(**given), schema, utterances, args.text, transcripts, args.output, args.name, message)
+    settings = TextTraining(**given)
+    train_reader(settings, schema, corpora, args.text, transcripts, args.output, args.name, message, start)
     with open_output(None) as out:
         out.write(f"{args.output}\n")
     return 0

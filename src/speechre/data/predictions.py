@@ -5,7 +5,7 @@ it write them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ class Prediction:
     transcript: str | None = None
     duration_s: float | None = None
     model: str | None = None
+    relation_probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
@@ -40,9 +41,10 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
 
 
 def read_predictions_for_report(path: PathLike) -> dict[str, Prediction]:
-    """As :func:`read_predictions`, with ``transcript``, ``duration_s`` and ``model`` where a line has them.
+    """As :func:`read_predictions`, with ``transcript``, ``duration_s``, ``model`` and ``relation_probabilities`` where
+    a line has them.
 
-    Raises :class:`DataError` as :func:`read_predictions` does, and where one of the three is of another kind.
+    Raises :class:`DataError` as :func:`read_predictions` does, and where one of the four is of another kind.
     """
     path = Path(path)
     out: dict[str, Prediction] = {}
@@ -50,11 +52,12 @@ def read_predictions_for_report(path: PathLike) -> dict[str, Prediction]:
         try:
             transcript, model = _text(record, "transcript"), _text(record, "model")
             duration_s = _number(record, "duration_s")
+            probabilities = _probabilities(record)
             if duration_s is not None and duration_s < 0:
                 raise ValueError(f"duration_s {duration_s!r}; expected seconds from 0 on")
         except ValueError as error:
             _fail(path, line, utterance_id, str(error))
-        out[utterance_id] = Prediction(tuple(triplets), transcript, duration_s, model)
+        out[utterance_id] = Prediction(tuple(triplets), transcript, duration_s, model, probabilities)
     return out
 
 
@@ -147,3 +150,11 @@ def _text(record: Mapping[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{key} {value!r}; expected a text")
     return value
+
+
+def _probabilities(record: Mapping[str, Any]) -> dict[str, float]:
+    value = record.get("relation_probabilities", {})
+    is_known = isinstance(value, Mapping) and all(is_number(p) and 0 <= p <= 1 for p in value.values())
+    if not is_known:
+        raise ValueError(f"relation_probabilities {value!r}; expected an object with numbers from 0 to 1")
+    return {name: float(p) for name, p in value.items()}

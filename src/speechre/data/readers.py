@@ -1,5 +1,5 @@
-"""Readers of published data sets: their files in, utterances out. ``speechre data import`` calls what
-``FORMATS`` lists.
+"""The reader of the published SpeechRE data sets: their files in, utterances out. Other formats, and the writer of this
+one, are in ``data.formats``.
 
 The JSON of the SpeechRE data sets (Speech-CoNLL04, Speech-ReTACRED, CommonVoice-SpeechRE) is a list of items
 with ``sentence``, ``audio_id`` and ``data_annotation``, which mixes entities and relations. ``from_id`` is
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from speechre.audio import SUFFIXES, audio_duration_s
-from speechre.data.record import Fault, record_faults
-from speechre.data.store import PathLike, parse_json, to_dict
+from speechre.data.formats.carry import FIELD, from_carry
+from speechre.data.formats.rows import json_items, with_other_keys
+from speechre.data.record import Fault, is_number, only_place, record_faults
+from speechre.data.store import PathLike, read_json, to_dict
 from speechre.errors import DataError
 from speechre.schema import Schema, strip_brackets
 from speechre.schemas import SCHEMAS
@@ -48,15 +50,15 @@ def read_speechre_json(
     and, optionally, ``<folder>_voice``: the words as they were spoken go to ``extra["spoken_text"]``, the
     voice to ``speaker``.
 
-    A ``dataset_info.json`` beside the file is read too: types that it does not list are faults.
+    A ``dataset_info.json`` beside the file is read too: types that it does not list are faults. Keys of an item that
+    the data sets do not have are kept in ``extra["speechre-json"]``; what our own writer could not say in the data
+    sets' keys (``speechre``, see ``data.formats.carry``) is restored.
 
     Raises :class:`DataError` with the number of faults and the first of them, :class:`AudioError` on a broken
     recording.
     """
     path = Path(json_path)
-    items = _read_json(path)
-    if not isinstance(items, list) or not items:
-        raise DataError(f'{path}: expected a list of objects with "sentence", "audio_id" and "data_annotation"')
+    items = list(json_items(path))
     info = path.with_name("dataset_info.json")
     schema = read_dataset_info(info) if info.is_file() else None
     spoken = {} if spoken_tsv is None else _read_spoken(Path(spoken_tsv))
@@ -67,25 +69,30 @@ def read_speechre_json(
     utterances: list[Utterance] = []
     faults: list[Fault] = []
     seen: set[str] = set()
-    for index, item in enumerate(items):
+    for index, (line, item) in enumerate(items):
         try:
-            utterance = _utterance(item, split or path.stem, repair_offsets)
+            utterance = to_utterance(item, path.stem, repair_offsets)
+            carried = item.get(FIELD)
+            utterance = from_carry(utterance, carried, path.parent)
+            if folders or (utterance.audio is not None and not Path(utterance.audio.path).is_file()):
+                utterance = replace(utterance, audio=None)
         except ValueError as error:
-            faults.append(Fault("malformed", f"item {index}: {error}"))
+            faults.append(Fault("malformed", f"{path}:{line}: item {index}: {error}"))
             continue
+        utterance = utterance if split is None else replace(utterance, split=split)
         found = [*record_faults(to_dict(utterance)), *_unknown_types(utterance, schema, info)]
         if utterance.id in seen:
             found.append(Fault("duplicate-id", "its audio_id stands twice"))
         seen.add(utterance.id)
         if folders and not allow_missing_audio and utterance.id not in folders[0].files:
             found.append(Fault("missing-audio", f"no recording {utterance.id}.* in {folders[0].path}"))
-        where = f'item {index} (audio_id "{utterance.id}")'
+        where = f'{path}:{line}: item {index} (audio_id "{utterance.id}")'
         faults += [Fault(fault.code, f"{where}: {fault.message}") for fault in found]
         if not faults:
-            utterances += _renditions(utterance, folders, spoken)
+            utterances += _renditions(utterance, folders, spoken, carried)
     if faults:
         more = f" ({len(faults)} such faults in all)" if len(faults) > 1 else ""
-        raise DataError(f"{path}: {faults[0].message}{more}; correct the file{_advice(faults)}")
+        raise DataError(f"{faults[0].message}{more}; correct the file{_advice(faults)}")
     return utterances
 
 
@@ -108,7 +115,7 @@ def read_dataset_info(path: PathLike) -> Schema:
     :class:`DataError` on a missing or malformed file, :class:`SchemaError` on impossible names.
     """
     path = Path(path)
-    info = _read_json(path)
+    info = read_json(path)
     lists = [info.get(key) if isinstance(info, dict) else None for key in ("entities_type", "relations_type")]
     for key, names in zip(("entities_type", "relations_type"), lists, strict=True):
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -124,23 +131,6 @@ def read_dataset_info(path: PathLike) -> Schema:
     return schema
 
 
-FORMATS: dict[str, Callable[..., list[Utterance]]] = {"speechre-json": read_speechre_json}
-"""Format name -> reader, called as ``reader(source, audio_dirs=..., split=..., ...)``."""
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-
-
 def _advice(faults: Sequence[Fault]) -> str:
     codes = {fault.code for fault in faults}
     if codes & {"bad-span", "offset-mismatch"}:
@@ -150,8 +140,11 @@ def _advice(faults: Sequence[Fault]) -> str:
     return ""
 
 
-def _utterance(item: object, split: str, repair_offsets: bool) -> Utterance:
-    """One item without audio. Raises ``ValueError`` where its form is not the data sets'."""
+ITEM_KEYS = ("sentence", "audio_id", "data_annotation", FIELD)
+
+
+def to_utterance(item: object, split: str, repair_offsets: bool = False) -> Utterance:
+    """One item by the data sets' own keys, without audio. Raises ``ValueError`` where its form is another."""
     if not isinstance(item, Mapping):
         raise ValueError("not an object")
     text, audio_id, annotation = item.get("sentence"), item.get("audio_id"), item.get("data_annotation")
@@ -174,14 +167,16 @@ def _utterance(item: object, split: str, repair_offsets: bool) -> Utterance:
             raise ValueError(f'two entities have the id "{given}"')
         ids[given] = f"e{len(ids)}"
         entity = _entity(part.get("value"), ids[given])
-        if repair_offsets and text[entity.start : entity.end] != entity.text and text.count(entity.text) == 1:
-            start = text.index(entity.text)
-            entity = replace(entity, start=start, end=start + len(entity.text))
-            repaired.append(entity.id)
+        if repair_offsets and text[entity.start : entity.end] != entity.text:
+            start = only_place(text, entity.text)
+            if start is not None:
+                entity = replace(entity, start=start, end=start + len(entity.text))
+                repaired.append(entity.id)
         entities.append(entity)
     relations = [link for part in annotation if part["type"] == "relation" for link in _relations(part, ids)]
     extra = {"repaired_offsets": repaired} if repaired else {}
-    return Utterance(audio_id, None, text, tuple(entities), tuple(relations), split, extra=extra)
+    utterance = Utterance(audio_id, None, text, tuple(entities), tuple(relations), split, extra=extra)
+    return with_other_keys(utterance, item, "speechre-json", ITEM_KEYS)
 
 
 def _id(value: object, key: str) -> str:
@@ -249,7 +244,7 @@ class _Folder:
 
 
 def _renditions(
-    utterance: Utterance, folders: Sequence[_Folder], spoken: Mapping[str, Mapping[str, str]]
+    utterance: Utterance, folders: Sequence[_Folder], spoken: Mapping[str, Mapping[str, str]], carried: object
 ) -> list[Utterance]:
     row = spoken.get(utterance.id, {})
     if row.get("spoken_text"):
@@ -258,13 +253,25 @@ def _renditions(
     for index, folder in enumerate(folders):
         file = folder.files.get(utterance.id)
         if file is not None:
-            audio = AudioRef(os.fspath(file), 0.0, round(audio_duration_s(file), 3))
+            audio = with_carried_duration(AudioRef(os.fspath(file), 0.0, round(audio_duration_s(file), 3)), carried)
             utterance_id = f"{utterance.id}@{folder.name}" if index else utterance.id
-            speaker = row.get(f"{folder.name}_voice") or folder.name
+            is_known = isinstance(carried, Mapping) and (utterance.speaker is not None or "audio" in carried)
+            speaker = row.get(f"{folder.name}_voice") or (utterance.speaker if is_known and not index else folder.name)
             out.append(replace(utterance, id=utterance_id, audio=audio, speaker=speaker))
         elif index == 0:
             out.append(utterance)
     return out or [utterance]
+
+
+def with_carried_duration(audio: AudioRef, carried: object) -> AudioRef:
+    """The duration as the manifest had it, where it is that of this recording but for rounding."""
+    window = carried.get("audio") if isinstance(carried, Mapping) else None
+    if not isinstance(window, Mapping) or window.get("start_s") != 0 or audio.duration_s is None:
+        return audio
+    duration_s = window.get("duration_s")
+    if duration_s is None or (is_number(duration_s) and abs(duration_s - audio.duration_s) <= 0.001):
+        return replace(audio, duration_s=duration_s)
+    return audio
 
 
 def _read_spoken(path: Path) -> dict[str, dict[str, str]]:

@@ -28,6 +28,16 @@ def record_id(record: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def only_place(text: str, part: str) -> int | None:
+    """Where ``part`` starts in ``text``, if that is one place only; ``None`` otherwise.
+
+    >>> [only_place("Bo met Bo in Oslo", part) for part in ("Oslo", "Bo", "Rome", "")]
+    [13, None, None, None]
+    """
+    start = text.find(part) if part else -1
+    return None if start < 0 or text.find(part, start + 1) >= 0 else start
+
+
 def record_faults(record: object) -> list[Fault]:
     """Everything that keeps ``record`` from being an utterance; empty when it is one."""
     if not isinstance(record, Mapping):

@@ -45,6 +45,8 @@ class TokenGrammar:
                 for piece, after in grammar.transitions(state).items():
                     row[class_index[piece]] = number[after]
                 rows.append(row)
+        self.symbol_ids = frozenset(symbols.values())
+        """The tokens that are no text."""
         self.class_of = class_of.to(device)
         self.next = torch.tensor(rows, device=device)
         self.allowed = (self.next >= 0)[:, self.class_of]
@@ -107,27 +109,50 @@ class Copying:
 
 
 class CopyRows:
-    """The copying state of all rows of a search, kept in step with the beams."""
+    """The copying state of all rows of a search, kept in step with the beams.
 
-    def __init__(self, grammar: TokenGrammar, copying: Sequence[Copying], sequencer: Sequencer) -> None:
-        """``copying`` has one entry a row."""
+    ``vocabulary`` are the ids, ascending, of all tokens that any row could ever write: the grammar's symbols and the
+    words of all transcripts; masks here are over these.
+    """
+
+    def __init__(self, grammar: TokenGrammar, copying: Sequence[Copying], rows_each: int, sequencer: Sequencer) -> None:
+        """``copying`` has one entry an utterance, each with ``rows_each`` rows."""
         self.grammar = grammar
-        self.copying = list(copying)
+        self.copying = [one for one in copying for _ in range(rows_each)]
         self.positions: list[frozenset[int] | None] = [None] * len(self.copying)
         self.num_text_tokens = sequencer.tokenizer.num_text_tokens
-        self.eot_id = sequencer.tokenizer.eot_id
+        words = sorted({token_id for one in copying for token_id in one.ids})
+        ids = [*words, *sorted(grammar.symbol_ids)]  # symbols are numbered behind the text
+        self.vocabulary = torch.tensor(ids, device=grammar.next.device)
+        self._num_words = len(words)
+        self._column = {token_id: column for column, token_id in enumerate(ids)}
+        self._eot_column = self._column[sequencer.tokenizer.eot_id]
 
-    def restrict(self, allowed_NV: Tensor, states: Sequence[int]) -> None:
-        """Take away, in place, what ``allowed_NV`` grants beyond the transcript."""
+    def restrict(self, allowed_NU: Tensor, states: Sequence[int]) -> None:
+        """Take away, in place, what ``allowed_NU`` grants beyond the transcript."""
+        silent: list[int] = []  # nothing was said, so there is nothing to tell
+        naming: list[int] = []  # in an entity
+        unended: list[int] = []  # in the midst of a word
+        rows: list[int] = []
+        columns: list[int] = []
         for row, (state, copying, positions) in enumerate(zip(states, self.copying, self.positions, strict=True)):
-            if not copying.ids:  # nothing was said, so there is nothing to tell
-                allowed_NV[row] = False
-                allowed_NV[row, self.eot_id] = True
+            if not copying.ids:
+                silent.append(row)
             elif self.grammar.opens_entity[state] or self.grammar.in_entity[state]:
-                allowed_NV[row, : self.num_text_tokens] = False
-                allowed_NV[row, [copying.ids[i] for i in copying.candidates(positions)]] = True
+                naming.append(row)
+                following = {self._column[copying.ids[i]] for i in copying.candidates(positions)}
+                rows += [row] * len(following)
+                columns += following
                 if positions is not None and not copying.may_end(positions):
-                    allowed_NV[row, self.num_text_tokens :] = False
+                    unended.append(row)
+        if naming:
+            allowed_NU[naming, : self._num_words] = False
+            allowed_NU[rows, columns] = True
+        if unended:
+            allowed_NU[unended, self._num_words :] = False
+        if silent:
+            allowed_NU[silent] = False
+            allowed_NU[silent, self._eot_column] = True
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
         """Row i continues row ``parents[i]`` with ``tokens[i]``."""

@@ -14,12 +14,13 @@ from time import perf_counter
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
 from speechre.decode.search import Generation, Group, top_candidates
-from speechre.model.backbone import KeyValues
 from speechre.model.network import Encoded, SpeechReNetwork
+from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.orders import Order, select_orders
 
@@ -49,60 +50,13 @@ class Timing:
     num_steps: int = 0
 
 
-class _Cache:
-    """The decoder's memory of some rows: keys and values per layer, which slots are filled, and the next position."""
-
-    def __init__(self, network: SpeechReNetwork, cross: list[KeyValues], cross_mask: Tensor | None) -> None:
-        self.network = network
-        self.cross = cross
-        self.cross_mask = cross_mask
-        self.past: list[KeyValues] | None = None
-        num_rows = cross[0].keys.shape[0]
-        device = cross[0].keys.device
-        self.filled_NL = torch.zeros(num_rows, 0, dtype=torch.bool, device=device)
-        self.position_N = torch.zeros(num_rows, dtype=torch.long, device=device)
-
-    def feed(self, ids_NT: Tensor, real_NT: Tensor | None = None) -> Tensor:
-        """Append tokens to every row; returns the hidden state (N, D) behind each row's last real token.
-
-        ``real_NT`` is False where a row has no token; its real tokens stand at the end.
-        """
-        length = ids_NT.shape[1]
-        if real_NT is None:
-            real_NT = torch.ones_like(ids_NT, dtype=torch.bool)
-        positions = self.position_N[:, None] + (real_NT.cumsum(1) - 1).clamp(min=0)
-        self.filled_NL = torch.cat([self.filled_NL, real_NT], dim=1)
-        mask = self.filled_NL[:, None, None, :]
-        if length > 1:
-            total = self.filled_NL.shape[1]
-            causal = torch.ones(length, total, dtype=torch.bool, device=ids_NT.device).tril(total - length)
-            # A token that is not real looks at itself, so that no row of the softmax is empty.
-            itself = torch.eye(total, dtype=torch.bool, device=ids_NT.device)[total - length :]
-            mask = (mask & causal) | itself
-        elif not bool(real_NT.all()):
-            mask = mask.clone()
-            mask[..., -1] = True
-        limit = self.network.config.max_target_positions - 1
-        hidden, self.past = self.network.whisper.decoder(
-            ids_NT, positions.clamp(max=limit), mask, self.cross, self.cross_mask, self.past
-        )
-        self.position_N = self.position_N + real_NT.sum(1)
-        last: Tensor = hidden[:, -1]
-        return last
-
-    def select(self, rows: Tensor, utterances: Tensor | None = None) -> None:
-        """Keep ``rows`` (repeats allowed), and of the cross-attention memory ``utterances`` where given."""
-        assert self.past is not None
-        self.past = [KeyValues(m.keys[rows], m.values[rows]) for m in self.past]
-        self.filled_NL, self.position_N = self.filled_NL[rows], self.position_N[rows]
-        if utterances is not None:
-            self.cross = [KeyValues(m.keys[utterances], m.values[utterances]) for m in self.cross]
-            if self.cross_mask is not None:
-                self.cross_mask = self.cross_mask[utterances]
-
-
 class _Rules:
-    """What each row of a search may write next: the grammar's states and, where there is a transcript, copying."""
+    """What each row of a search may write next: the grammar's states and, where there is a transcript, copying.
+
+    Under the copy constraint an answer is made of the grammar's symbols and the words of the batch's transcripts, so
+    logits are computed for these tokens only (``vocabulary``, ascending ids; None: for all). What the neighbours said
+    is masked like any other word, so the answers are those of masked logits over the whole vocabulary.
+    """
 
     def __init__(
         self,
@@ -114,20 +68,24 @@ class _Rules:
     ) -> None:
         self.grammar = grammar
         self.copy_rows: CopyRows | None = None
+        self.vocabulary: Tensor | None = None
         if grammar is not None:
             starts = [grammar.start[order.name] for order in orders] * num_utterances
             self.states_N = torch.tensor(starts, device=grammar.next.device)
+            self.allowed = grammar.allowed
             if spans is not None:
-                self.copy_rows = CopyRows(grammar, [span for span in spans for _ in orders], sequencer)
+                self.copy_rows = CopyRows(grammar, spans, len(orders), sequencer)
+                self.vocabulary = self.copy_rows.vocabulary
+                self.allowed = self.allowed[:, self.vocabulary]
 
-    def mask(self, logits_NV: Tensor) -> Tensor:
-        """Logits with minus infinity for what may not follow."""
+    def mask(self, logits_NU: Tensor) -> Tensor:
+        """Logits over ``vocabulary`` with minus infinity for what may not follow."""
         if self.grammar is None:
-            return logits_NV
-        allowed_NV = self.grammar.allowed[self.states_N]
+            return logits_NU
+        allowed_NU = self.allowed[self.states_N]
         if self.copy_rows is not None:
-            self.copy_rows.restrict(allowed_NV, self.states_N.tolist())
-        return logits_NV.masked_fill(~allowed_NV, -torch.inf)
+            self.copy_rows.restrict(allowed_NU, self.states_N.tolist())
+        return logits_NU.masked_fill(~allowed_NU, -torch.inf)
 
     def advance(self, parents: list[int], tokens: list[int]) -> None:
         """Row i continues row ``parents[i]`` with ``tokens[i]``; as many rows as there are parents."""
@@ -167,22 +125,22 @@ class DecodingEngine:
         probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
         cross = self.network.cross_memory(encoded)
         cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-        cache = _Cache(self.network, cross, cross_mask)
+        rows = DecoderRows(self.network.whisper.decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
-        hidden_BD = cache.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
+        hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
         self.timing.prefill_s += self._clock() - start
         transcripts: list[tuple[list[int], bool]] | None = None
         if self.model.transcript:
             start = self._clock()
-            transcripts = self._write_transcripts(cache, hidden_BD, encoded)
+            transcripts = self._write_transcripts(rows, hidden_BD, encoded)
             self.timing.transcript_s += self._clock() - start
         spans = None
         if self.config.copy_entities and transcripts is not None:
             spans = [Copying(ids, self.sequencer) for ids, _ in transcripts]
         if relations is None:
             relations = self._expected_relations(probabilities_BR)
-        groups = self._write_orders(cache, [self._relation_prompt(names) for names in relations], spans, len(mels))
+        groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
         return self._collect(transcripts, probabilities_BR, groups)
 
     def _clock(self) -> float:
@@ -194,8 +152,10 @@ class DecodingEngine:
     def _ids(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(rows, device=self.network.device)
 
-    def _write_transcripts(self, cache: _Cache, hidden_BD: Tensor, encoded: Encoded) -> list[tuple[list[int], bool]]:
-        """Greedy transcripts; the cache then holds them. Each with whether it came to its end by itself."""
+    def _write_transcripts(
+        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded
+    ) -> list[tuple[list[int], bool]]:
+        """Greedy transcripts; the rows then hold them. Each with whether it came to its end by itself."""
         config, sequencer = self.config, self.sequencer
         longest = min(config.max_transcript_tokens, self.network.config.max_target_positions // 2)
         limits = [
@@ -220,7 +180,7 @@ class DecodingEngine:
             if not any(is_open):
                 return list(zip(written, is_finished, strict=True))
             ids = [[ids[-1] if ids else ends[0]] for ids in written]
-            hidden_BD = cache.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
+            hidden_BD = rows.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
 
     def _expected_relations(self, probabilities_BR: Tensor) -> list[list[str]]:
         """The types that the relation head gives its threshold or more."""
@@ -237,7 +197,7 @@ class DecodingEngine:
         return self.sequencer.relation_prompt_ids(relations, padding)
 
     def _write_orders(
-        self, cache: _Cache, prompts: list[list[int]], spans: list[Copying] | None, num_utterances: int
+        self, rows: DecoderRows, prompts: list[list[int]], spans: list[Copying] | None, num_utterances: int
     ) -> list[Group]:
         """All orders of all utterances; groups lie utterance by utterance."""
         start = self._clock()
@@ -245,35 +205,36 @@ class DecodingEngine:
         if longest:
             padded = [[0] * (longest - len(ids)) + ids for ids in prompts]
             real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in prompts]
-            cache.feed(self._ids(padded), self._ids(real))
-        rows = torch.arange(num_utterances, device=self.network.device)
-        cache.select(rows.repeat_interleave(len(self.orders)))
+            rows.feed(self._ids(padded), self._ids(real))
+        rows.branch(len(self.orders))
         order_prompts = [self.sequencer.order_prompt_ids(order) for order in self.orders]
-        hidden_GD = cache.feed(self._ids(order_prompts * num_utterances))
+        hidden_GD = rows.feed(self._ids(order_prompts * num_utterances))
         self.timing.prefill_s += self._clock() - start
         start = self._clock()
         rules = _Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
-        groups = self._search(cache, hidden_GD, rules, num_utterances)
+        groups = self._search(rows, hidden_GD, rules, num_utterances)
         self.timing.orders_s += self._clock() - start
         return groups
 
-    def _search(self, cache: _Cache, hidden_ND: Tensor, rules: _Rules, num_utterances: int) -> list[Group]:
+    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: _Rules, num_utterances: int) -> list[Group]:
         """Advance all groups to their end; utterances whose groups are all done leave the batch."""
         config, num_orders, eot_id = self.config, len(self.orders), self.sequencer.tokenizer.eot_id
         max_positions = self.network.config.max_target_positions
         # Each group's own room behind its prompts: a neighbour with a long transcript takes none of it.
-        limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in cache.position_N.tolist()]
+        limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in rows.position_N.tolist()]
         groups = [Group(config.beams, limit, config.length_penalty) for limit in limits]
         alive = list(range(num_utterances))
+        weight_UD = self.network.whisper.output_weight(rules.vocabulary)
         while True:
             active = [groups[u * num_orders + o] for u in alive for o in range(num_orders)]
-            logits_NV = rules.mask(self.network.whisper.logits(hidden_ND).float())
-            log_probs_GKV = logits_NV.log_softmax(dim=-1).view(len(active), -1, logits_NV.shape[-1])
-            scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NV.device)
-            num_live = log_probs_GKV.shape[1]
+            logits_NU = rules.mask(F.linear(hidden_ND, weight_UD).float())
+            log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
+            scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
+            num_live = log_probs_GKU.shape[1]
             parents: list[int] = []
             tokens: list[int] = []
-            for index, ranked in enumerate(top_candidates(log_probs_GKV, scores_GK, 2 * config.beams)):
+            candidates = top_candidates(log_probs_GKU, scores_GK, 2 * config.beams, rules.vocabulary)
+            for index, ranked in enumerate(candidates):
                 if active[index].is_done:
                     beams, next_ids = [0] * config.beams, [eot_id] * config.beams
                 else:
@@ -281,18 +242,18 @@ class DecodingEngine:
                 parents += [index * num_live + beam for beam in beams]
                 tokens += next_ids
             self.timing.num_steps += 1
-            rows_of = [range(i * num_orders, (i + 1) * num_orders) for i in range(len(alive))]
-            keep = [i for i, rows in enumerate(rows_of) if not all(active[g].is_done for g in rows)]
+            groups_of = [range(i * num_orders, (i + 1) * num_orders) for i in range(len(alive))]
+            keep = [i for i, ours in enumerate(groups_of) if not all(active[g].is_done for g in ours)]
             if not keep:
                 return groups
-            rows = [g * config.beams + k for i in keep for g in rows_of[i] for k in range(config.beams)]
-            parents, tokens = [parents[r] for r in rows], [tokens[r] for r in rows]
+            kept = [g * config.beams + k for i in keep for g in groups_of[i] for k in range(config.beams)]
+            parents, tokens = [parents[r] for r in kept], [tokens[r] for r in kept]
             rules.advance(parents, tokens)
             is_same = len(keep) == len(alive)
             if config.beams > 1 or not is_same:
-                cache.select(self._ids(parents), None if is_same else self._ids(keep))
+                rows.select(self._ids(parents), None if is_same else self._ids(keep))
             alive = [alive[i] for i in keep]
-            hidden_ND = cache.feed(self._ids([[token] for token in tokens]))
+            hidden_ND = rows.feed(self._ids([[token] for token in tokens]))
 
     def _collect(
         self, transcripts: list[tuple[list[int], bool]] | None, probabilities_BR: Tensor, groups: list[Group]

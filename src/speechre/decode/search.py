@@ -94,11 +94,15 @@ class Group:
         return tuple(self._ranked()[: self.num_beams])
 
 
-def top_candidates(log_probs_GKV: Tensor, scores_GK: Tensor, num_candidates: int) -> list[list[tuple[float, int, int]]]:
-    """For each group the best (log-probability, beam, token), best first."""
-    num_groups, num_beams, vocab_size = log_probs_GKV.shape
-    total = scores_GK[:, :, None] + log_probs_GKV
-    count = min(num_candidates, num_beams * vocab_size)
+def top_candidates(
+    log_probs_GKU: Tensor, scores_GK: Tensor, num_candidates: int, vocabulary: Tensor | None = None
+) -> list[list[tuple[float, int, int]]]:
+    """For each group the best (log-probability, beam, token), best first; ``vocabulary`` names the tokens of U."""
+    num_groups, num_beams, num_tokens = log_probs_GKU.shape
+    total = scores_GK[:, :, None] + log_probs_GKU
+    count = min(num_candidates, num_beams * num_tokens)
     best, index = total.view(num_groups, -1).topk(count, dim=1)
-    beams, tokens = index // vocab_size, index % vocab_size
+    beams, tokens = index // num_tokens, index % num_tokens
+    if vocabulary is not None:
+        tokens = vocabulary[tokens]
     return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]

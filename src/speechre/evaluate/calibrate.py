@@ -53,6 +53,15 @@ class OrderChoice:
     mean_f1: float  # of all choices of that size
 
 
+@dataclass(frozen=True)
+class PromptChoice:
+    """A threshold of the relation head: the F1 of its relation types, and of the triplets that the orders write."""
+
+    threshold: float
+    relation_f1: float
+    triplet_f1: float
+
+
 EvidenceById = Mapping[str, tuple[Evidence, ...]]
 """Utterance id -> every triplet that any beam wrote or the reader read, with what speaks for it."""
 
@@ -157,15 +166,46 @@ def held_out_error(
     return expected_calibration_error(equal_width_bins(unseen))
 
 
-def relation_threshold(utterances: Sequence[Utterance], analyses: Mapping[str, Analysis]) -> tuple[float, Counts]:
-    """The relation head's threshold of the highest micro F1 over (utterance, relation type), and its counts."""
-    judged = [
+NO_PROMPTS = 1.0
+"""The relation head's threshold that no probability reaches in practice."""
+
+
+def relation_thresholds(
+    utterances: Sequence[Utterance], analyses: Mapping[str, Analysis], own: float
+) -> tuple[float, ...]:
+    """Thresholds of the relation head worth decoding with: the one of the head's own best F1, the model's present one,
+    and none of its prompts at all.
+
+    The head's best is seldom the best for triplets: the orders write something for nearly every type they are prompted
+    with. Those that make the same prompts as an earlier one are left out.
+    """
+    judged = _relations(utterances, analyses)
+    best = max(threshold_curve(judged, _num_relations(utterances), THRESHOLDS), key=lambda pair: pair[1].f1)[0]
+    kept: dict[tuple[bool, ...], float] = {}
+    for threshold in (own, best, NO_PROMPTS):
+        kept.setdefault(tuple(one.confidence >= threshold for one in judged), threshold)
+    return tuple(kept.values())
+
+
+def prompt_choice(
+    utterances: Sequence[Utterance], analyses: Mapping[str, Analysis], threshold: float, protocol: str = "boundary"
+) -> PromptChoice:
+    """What the head's relations and the orders' triplets are worth, decoded with ``threshold``; no reader helps."""
+    counts = threshold_curve(_relations(utterances, analyses), _num_relations(utterances), (threshold,))[0][1]
+    evidence = evidence_of(analyses, reader=False)
+    return PromptChoice(threshold, counts.f1, fit(utterances, evidence, protocol).triplet.f1)
+
+
+def _relations(utterances: Sequence[Utterance], analyses: Mapping[str, Analysis]) -> list[Judged]:
+    return [
         Judged(probability, name in {r.type for r in utterance.relations})
         for utterance in utterances
         for name, probability in analyses[utterance.id].relation_probabilities.items()
     ]
-    num_gold = sum(len({r.type for r in utterance.relations}) for utterance in utterances)
-    return max(threshold_curve(judged, num_gold, THRESHOLDS), key=lambda pair: pair[1].f1)
+
+
+def _num_relations(utterances: Sequence[Utterance]) -> int:
+    return sum(len({r.type for r in utterance.relations}) for utterance in utterances)
 
 
 def order_choices(

@@ -9,8 +9,9 @@ from typing import Any
 
 from speechre.data.store import parse_json
 from speechre.errors import UsageError
-from speechre.evaluate.report import Table, counts_table
+from speechre.evaluate.report import counts_table
 from speechre.metrics import Counts, check_protocol
+from speechre.page.table import Table
 from speechre.significance import LEVEL, Difference, paired_bootstrap
 
 NUM_SAMPLES = 10_000

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from speechre.errors import AudioError
 from speechre.evaluate.details import UtteranceDetail
 from speechre.evaluate.mistakes import KINDS, Kind, Mistake
-
-if TYPE_CHECKING:
-    from speechre.audio import Samples
 
 MAX_CARDS = 400
 """Utterances on the page; all mistakes are in report.json."""
@@ -22,8 +16,6 @@ NUM_SOUNDS = 60
 MAX_SOUND_BYTES = 6_000_000
 """Of all players together, before base64 makes 4 of 3: with text and plots the page stays under 10 MB."""
 MAX_SOUND_S = 120.0
-
-_BLOCK_SAMPLES = 16_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,8 @@ def make_cards(
     A recording that is not there or cannot be read costs its card the sound, and the card says so: the scores do not
     depend on it.
     """
+    from speechre.audio import sound_uri
+
     cards: list[Card] = []
     num_left, bytes_left = num_sounds, max_sound_bytes
     for detail in gallery_sequence(details)[:MAX_CARDS]:
@@ -54,7 +48,7 @@ def make_cards(
         sound, note = _sound(detail, bytes_left)
         num_left -= bool(sound)
         bytes_left -= len(sound)
-        cards.append(Card(detail, _data_uri(sound) if sound else "", note))
+        cards.append(Card(detail, sound_uri(sound) if sound else "", note))
     return cards
 
 
@@ -89,7 +83,7 @@ def _confidence(mistake: Mistake) -> float:
 
 def _sound(detail: UtteranceDetail, max_bytes: int) -> tuple[bytes, str]:
     """The utterance's window as Ogg Opus, or nothing and why."""
-    from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+    from speechre.audio import SAMPLE_RATE_HZ, encode_opus, read_audio_ref
 
     audio = detail.utterance.audio
     if audio is None:
@@ -105,20 +99,3 @@ def _sound(detail: UtteranceDetail, max_bytes: int) -> tuple[bytes, str]:
         return b"", f"no player: the recording is longer than {MAX_SOUND_S:g} s"
     content = encode_opus(samples)
     return (content, "") if len(content) <= max_bytes else (b"", "no player: the page would grow too large")
-
-
-def encode_opus(samples: Samples) -> bytes:
-    """Mono float32 samples at 16 kHz, (samples,), as an Ogg Opus file of about 3 kB a second."""
-    import soundfile
-
-    from speechre.audio import SAMPLE_RATE_HZ
-
-    file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, format="OGG", subtype="OPUS") as encoder:
-        for start in range(0, len(samples), _BLOCK_SAMPLES):  # libsndfile can overflow its stack on one large block
-            encoder.write(samples[start : start + _BLOCK_SAMPLES])
-    return file.getvalue()
-
-
-def _data_uri(sound: bytes) -> str:
-    return f"data:audio/ogg;base64,{base64.b64encode(sound).decode('ascii')}"

@@ -1,30 +1,22 @@
-"""report.html: one page that needs nothing else, made from ``page.html``, ``page.css`` and ``page.js``.
-
-Everything that comes from data passes the template's escaping or that of :mod:`speechre.evaluate.plots`. A content
-security policy in the page allows its own style and script, by their hashes, and sound from data URIs: no other
-script runs and no address is asked for anything, whatever the data holds.
-"""
+"""report.html: one page that needs nothing else, made from ``page.html`` in the frame of :mod:`speechre.page`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechre import __version__
-from speechre.errors import UsageError
 from speechre.evaluate.breakdown import Group
 from speechre.evaluate.details import Curve, Details, Intervals, Reliability
 from speechre.evaluate.gallery import NUM_SOUNDS, Card, make_cards
 from speechre.evaluate.mistakes import KINDS, Mistake
-from speechre.evaluate.plots import Line, Row, interval_plot, line_plot, reliability_plot
-from speechre.evaluate.report import Report, Table, machine_table
+from speechre.evaluate.report import Report, machine_table
 from speechre.metrics import Counts, normalize_text
+from speechre.page.document import check_template_engine, render_document
+from speechre.page.plots import Line, Row, interval_plot, line_plot, reliability_plot
+from speechre.page.table import Table
 from speechre.significance import LEVEL
 from speechre.types import Triplet
 
@@ -32,19 +24,8 @@ KIND_NAMES = {"missed": "missed", "spurious": "spurious", "wrong_type": "wrong t
 MAX_SPEAKERS = 40
 """Rows of the table of voices; all are in report.json."""
 
-_FOLDER = Path(__file__).parent
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_TEMPLATE = Path(__file__).parent / "page.html"
 _NO_INTERVAL = "–"
-
-
-def check_template_engine() -> None:
-    """Raises :class:`UsageError` where Jinja2 is missing."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            'a report needs the package jinja2, which is not installed; run "pip install speechre[report]"'
-        ) from error
 
 
 def render_page(report: Report, num_sounds: int = NUM_SOUNDS) -> str:
@@ -52,23 +33,8 @@ def render_page(report: Report, num_sounds: int = NUM_SOUNDS) -> str:
 
     Raises :class:`UsageError` where Jinja2 is missing.
     """
-    check_template_engine()
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, script = ((_FOLDER / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    check_template_engine()  # before the sounds are read
     context = {
-        "version": __version__,
-        "style": style,
-        "script": script,
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
         "report": report,
         **_scores(report),
         **_relations(report),
@@ -76,12 +42,7 @@ def render_page(report: Report, num_sounds: int = NUM_SOUNDS) -> str:
         **_parts(report),
         **_gallery(report.details, make_cards(report.details.utterances, num_sounds)),
     }
-    page = environment.get_template("page.html").render(context)
-    return _CONTROL.sub("\ufffd", page)  # what HTML cannot say
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return render_document(_TEMPLATE, context)
 
 
 # -- figures and tables

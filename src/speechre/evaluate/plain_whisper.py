@@ -14,6 +14,7 @@ from torch import Tensor
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.model.backbone import KeyValues, Whisper
 from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
+from speechre.model.rows import DecoderRows
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperWeights, load_whisper
 
@@ -61,18 +62,14 @@ class Transcriber:
         written: list[list[int]] = [[] for _ in limits]
         is_open = [True] * len(limits)
         ids_BT = torch.tensor([self._prompt] * len(limits), device=device)
-        past: list[KeyValues] | None = None
-        position = 0
+        rows = DecoderRows(self._whisper.decoder, cross)
+        is_first = True
         while any(is_open):
-            length = ids_BT.shape[1]
-            mask = torch.ones(length, length, dtype=torch.bool, device=device).tril() if past is None else None
-            positions_BT = torch.arange(position, position + length, device=device).expand(len(limits), -1)
-            hidden_BTD, past = self._whisper.decoder(ids_BT, positions_BT, mask, cross, None, past)
-            logits_BV = self._whisper.logits(hidden_BTD[:, -1])
+            logits_BV = self._whisper.logits(rows.feed(ids_BT))
             logits_BV[:, eot_id + 1 :] = -torch.inf  # text or the end: no timestamp, no other task
-            if position == 0:
+            if is_first:
                 logits_BV[:, self._blank_ids] = -torch.inf  # as OpenAI's decoder does
-            position += length
+            is_first = False
             chosen = logits_BV.argmax(dim=1)
             for row, token_id in enumerate(chosen.tolist()):
                 if is_open[row] and token_id != eot_id:

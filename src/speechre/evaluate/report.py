@@ -9,23 +9,7 @@ from typing import Any
 from speechre.evaluate.details import Details
 from speechre.evaluate.run import Evaluation, WordErrors, describe_machine, sum_word_errors
 from speechre.metrics import Counts, ScoreReport
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; the first column names the row, numbers stand in the others."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def to_markdown(self) -> str:
-        """The table as GitHub's Markdown, under its title."""
-        rule = ("---", *["---:"] * (len(self.header) - 1))
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in (self.header, rule, *self.rows)]
-        lines = [f"| {' | '.join(row)} |" for row in cells]
-        return "\n".join([f"## {self.title}", "", *lines, ""])
-
+from speechre.page.table import Table
 
 _COUNTS_HEADER = ("precision", "recall", "F1", "hits", "predicted", "gold")
 

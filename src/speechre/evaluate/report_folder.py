@@ -10,8 +10,9 @@ from pathlib import Path
 from speechre.data.store import write_atomically
 from speechre.errors import UsageError
 from speechre.evaluate.gallery import NUM_SOUNDS
-from speechre.evaluate.page import check_template_engine, render_page
+from speechre.evaluate.page import render_page
 from speechre.evaluate.report import Report
+from speechre.page.document import check_template_engine
 from speechre.types import Extraction
 
 REPORT_FILES = ("predictions.jsonl", "report.md", "report.html", "report.json")

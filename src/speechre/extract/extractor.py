@@ -14,6 +14,7 @@ import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,6 +26,7 @@ from speechre.audio import SAMPLE_RATE_HZ, from_array, read_audio, read_audio_re
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, merge_analyses
 from speechre.errors import AudioError, SpeechreError, UsageError
+from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import split_at_pauses
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
@@ -61,16 +63,19 @@ class Extractor:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        batch_size: int = 8,
+        batch_size: BatchSize = 8,
         relations_of: Callable[[str], Collection[str]] | None = None,
+        memory_mib: int | None = None,
     ) -> None:
-        """``relations_of`` gives the types of the relation prompt for a recording's id in place of the relation head:
+        """``batch_size`` "auto" sorts recordings by length and makes batches as large as ``memory_mib`` MiB for the
+        whole process allow (default 2,048), see :class:`speechre.extract.batching.Batching`.
+
+        ``relations_of`` gives the types of the relation prompt for a recording's id in place of the relation head:
         the annotated ones, none or all, to see what a prompt is worth.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}; expected 1 or more")
         self.checkpoint = checkpoint
         self.batch_size = batch_size
+        self.memory_mib = memory_mib
         self.relations_of = relations_of
         self._sequencer = checkpoint.sequencer()
         config = checkpoint.config
@@ -79,6 +84,8 @@ class Extractor:
         if checkpoint.reader is not None and config.decode.reader and config.model.transcript:
             self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
+        sizes = checkpoint.network.config
+        self._batching = Batching.of(batch_size, memory_mib, sizes, config.model, config.decode)
 
     @classmethod
     def from_pretrained(
@@ -86,7 +93,8 @@ class Extractor:
         name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
         device: str = "cpu",
-        batch_size: int = 8,
+        batch_size: BatchSize = 8,
+        memory_mib: int | None = None,
         **decode: Any,
     ) -> Extractor:
         """A shipped model by name, or a model folder.
@@ -97,7 +105,8 @@ class Extractor:
         checkpoint = load_checkpoint(os.fspath(name_or_path), device)
         data = checkpoint.config.to_dict()
         data["decode"] |= decode
-        return cls(replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options")), batch_size)
+        config = type(checkpoint.config).from_dict(data, "options")
+        return cls(replace(checkpoint, config=config), batch_size, memory_mib=memory_mib)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # bytes and open files iterate too, and are recordings here
@@ -178,42 +187,42 @@ class Extractor:
         self, sources: Iterable[Source], on_error: OnError | None
     ) -> Iterator[tuple[Recording, list[Analysis]]]:
         """Each recording with the analyses of its chunks."""
-        batch: list[Recording] = []
+        readable = ((recording, recording.duration_s) for recording in self._read(sources, on_error))
+        for window in self._batching.windows(readable):
+            yield from self._analyze(window)
+
+    def _read(self, sources: Iterable[Source], on_error: OnError | None) -> Iterator[Recording]:
         for number, source in enumerate(sources):
             try:
-                batch.append(read_recording(source, number))
+                yield read_recording(source, number)
             except AudioError as error:
                 if on_error is None:
                     raise
                 on_error(_name(source, number), error)
-            if len(batch) == self.batch_size:
-                yield from self._analyze(batch)
-                batch = []
-        if batch:
-            yield from self._analyze(batch)
 
     def _analyze(self, recordings: Sequence[Recording]) -> Iterator[tuple[Recording, list[Analysis]]]:
         chunks = [split_at_pauses(recording.samples) for recording in recordings]
-        mels = [self._mel(chunk) for ours in chunks for chunk in ours]
-        prompts = None
-        if self.relations_of is not None:
-            told = [self.relations_of(recording.id) for recording in recordings]
-            prompts = [names for names, ours in zip(told, chunks, strict=True) for _ in ours]
-        analyses: list[Analysis] = []
-        for start in range(0, len(mels), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            decoded = self.engine.decode(mels[batch], None if prompts is None else prompts[batch])
-            constrained = self.checkpoint.config.decode.constrained
-            read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
-            if self._reader is not None:
-                read = self._reader.beliefs([one.transcript for one in decoded])
-            analyses += [
-                analyze(one, self._sequencer, self._rule, constrained, beliefs)
-                for one, beliefs in zip(decoded, read, strict=True)
-            ]
+        owned = [(one.id, chunk) for one, ours in zip(recordings, chunks, strict=True) for chunk in ours]
+        analyses: dict[int, Analysis] = {}
+        for batch in self._batching.batches([len(chunk) / SAMPLE_RATE_HZ for _, chunk in owned]):
+            found = self._analyze_batch([owned[i] for i in batch])
+            analyses |= zip(batch, found, strict=True)
+        in_sequence = iter([analyses[i] for i in range(len(owned))])
         for recording, ours in zip(recordings, chunks, strict=True):
-            parts, analyses = analyses[: len(ours)], analyses[len(ours) :]
-            yield recording, parts
+            yield recording, list(islice(in_sequence, len(ours)))
+
+    def _analyze_batch(self, owned: Sequence[tuple[str, Samples]]) -> list[Analysis]:
+        """Chunks with the ids of their recordings."""
+        prompts = None if self.relations_of is None else [self.relations_of(name) for name, _ in owned]
+        decoded = self.engine.decode([self._mel(chunk) for _, chunk in owned], prompts)
+        constrained = self.checkpoint.config.decode.constrained
+        read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
+        if self._reader is not None:
+            read = self._reader.beliefs([one.transcript for one in decoded])
+        return [
+            analyze(one, self._sequencer, self._rule, constrained, beliefs)
+            for one, beliefs in zip(decoded, read, strict=True)
+        ]
 
     def _mel(self, samples: Samples) -> torch.Tensor:
         checkpoint = self.checkpoint

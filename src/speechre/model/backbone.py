@@ -10,9 +10,10 @@ attention head, T tokens, V vocabulary, N decoder rows (a multiple of B: the row
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,6 +46,10 @@ class Attention(nn.Module):
         """Keys and values of ``x_NTD``."""
         return KeyValues(self._split(self.k_proj(x_NTD)), self._split(self.v_proj(x_NTD)))
 
+    def queries(self, x_NTD: Tensor) -> Tensor:
+        """Queries (N, H, T, C) of ``x_NTD``, not scaled."""
+        return self._split(self.q_proj(x_NTD))
+
     def forward(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
         """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T,
         length).
@@ -56,6 +61,10 @@ class Attention(nn.Module):
         queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, width))
         attended = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).reshape(num_rows, length, width))  # type: ignore[no-any-return]
+
+
+SelfAttend = Callable[[int, Attention, Tensor], Tensor]
+"""Self-attention of a layer (by its index) from new tokens (N, T, D) to all that the rows have read, them included."""
 
 
 class EncoderLayer(nn.Module):
@@ -87,23 +96,14 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         hidden_NTD: Tensor,
-        self_mask: Tensor | None,
+        attend_self: Callable[[Attention, Tensor], Tensor],
         cross: KeyValues,
         cross_mask: Tensor | None,
-        past: KeyValues | None,
-    ) -> tuple[Tensor, KeyValues]:
-        """One layer; returns the new hidden states and the self-attention memory with this call's tokens appended."""
-        normed = self.self_attn_layer_norm(hidden_NTD)
-        memory = self.self_attn.project(normed)
-        if past is not None:
-            memory = KeyValues(
-                torch.cat([past.keys, memory.keys], dim=2), torch.cat([past.values, memory.values], dim=2)
-            )
-        hidden_NTD = hidden_NTD + self.self_attn(normed, memory, self_mask)
+    ) -> Tensor:
+        hidden_NTD = hidden_NTD + attend_self(self.self_attn, self.self_attn_layer_norm(hidden_NTD))
         normed = self.encoder_attn_layer_norm(hidden_NTD)
         hidden_NTD = hidden_NTD + self.encoder_attn(normed, cross, cross_mask)
-        hidden_NTD = hidden_NTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_NTD))))
-        return hidden_NTD, memory
+        return hidden_NTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_NTD))))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
@@ -162,18 +162,22 @@ class Decoder(nn.Module):
         self_mask: Tensor | None,
         cross: list[KeyValues],
         cross_mask: Tensor | None,
-        past: list[KeyValues] | None = None,
-    ) -> tuple[Tensor, list[KeyValues]]:
-        """Hidden states (N, T, D) and the grown self-attention memories.
+        attend_self: SelfAttend | None = None,
+    ) -> Tensor:
+        """Hidden states (N, T, D) of tokens that see each other as ``self_mask`` says, which broadcasts to
+        (N, H, T, T); ``cross_mask`` broadcasts to (B, H, T * N / B, S). True means may look.
 
-        ``self_mask`` broadcasts to (N, H, T, past + T), ``cross_mask`` to (B, H, T * N / B, S); True means may look.
+        With ``attend_self`` in place of ``self_mask``, self-attention is the caller's: rows that remember.
         """
+
+        def among_themselves(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
+            return attention(normed_NTD, attention.project(normed_NTD), self_mask)  # type: ignore[no-any-return]
+
+        attend = attend_self or among_themselves
         hidden = self.embed_tokens(ids_NT) + self.embed_positions(positions_NT)
-        memories = []
         for index, layer in enumerate(self.layers):
-            hidden, memory = layer(hidden, self_mask, cross[index], cross_mask, None if past is None else past[index])
-            memories.append(memory)
-        return self.layer_norm(hidden), memories
+            hidden = layer(hidden, partial(attend, index), cross[index], cross_mask)
+        return self.layer_norm(hidden)  # type: ignore[no-any-return]
 
 
 class Whisper(nn.Module):
@@ -185,7 +189,11 @@ class Whisper(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
+    def output_weight(self, token_ids: Tensor | None = None) -> Tensor:
+        """The output projection (V, D), or its rows for ``token_ids`` (1-D) only."""
+        weight = self.decoder.embed_tokens.weight
+        return weight if token_ids is None else weight[token_ids]
+
     def logits(self, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
         """Scores over the vocabulary, or over ``token_ids`` (1-D) only, at a part of the cost."""
-        weight = self.decoder.embed_tokens.weight
-        return F.linear(hidden, weight if token_ids is None else weight[token_ids])
+        return F.linear(hidden, self.output_weight(token_ids))

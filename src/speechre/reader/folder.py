@@ -44,6 +44,15 @@ def save_text_model(folder: Path, model: TextModel) -> None:
         raise UsageError(f"{folder}: the model cannot be written: {error}") from error
 
 
+def is_text_model(folder: Path) -> bool:
+    """Whether ``folder`` says that it holds a text model, whole or not."""
+    try:
+        data: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("model_type") == MODEL_TYPE
+
+
 def load_text_model(folder: Path) -> TextModel:
     """The inverse of :func:`save_text_model`, in evaluation mode.
 

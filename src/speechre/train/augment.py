@@ -14,6 +14,7 @@ from torch import Tensor
 
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.config import AugmentConfig
+from speechre.data.surroundings import in_a_room, with_noise
 from speechre.model.log_mel import WINDOW_SAMPLES
 
 Samples = NDArray[np.float32]
@@ -29,52 +30,20 @@ def augment(samples: Samples, config: AugmentConfig, rng: random.Random) -> Samp
         factor = max(rng.uniform(1 - config.speed, 1 + config.speed), len(samples) / WINDOW_SAMPLES)
         samples = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ").astype(np.float32)
     if config.room and rng.random() < config.room:
-        samples = _in_a_room(samples, rng)
+        samples = in_a_room(samples, rng)
     if config.pad_s:
         before, after = (int(rng.uniform(0, config.pad_s) * SAMPLE_RATE_HZ) for _ in range(2))
         before = min(before, max(0, WINDOW_SAMPLES - len(samples)))
         samples = np.pad(samples, (before, after))
     samples = samples[:WINDOW_SAMPLES]  # silence, or a few samples of the resampler's rounding
     if config.noise_snr_db and rng.random() < 0.5:
-        samples = _with_noise(samples, rng.uniform(config.noise_snr_db, config.noise_snr_db + 25), config, rng)
+        snr_db = rng.uniform(config.noise_snr_db, config.noise_snr_db + 25)
+        samples = with_noise(samples, snr_db, rng, is_colored=config.colored_noise)
     if config.telephone and rng.random() < config.telephone:
         samples = _by_telephone(samples)
     if config.gain_db:
         samples = samples * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
     return samples
-
-
-def _numpy_rng(rng: random.Random) -> np.random.Generator:
-    return np.random.default_rng(rng.getrandbits(32))
-
-
-def _with_noise(samples: Samples, snr_db: float, config: AugmentConfig, rng: random.Random) -> Samples:
-    """White noise, or with ``colored_noise`` any slope down to brown (power falling with the frequency squared)."""
-    noise = _numpy_rng(rng).standard_normal(len(samples), dtype=np.float32)
-    if config.colored_noise and len(samples) > 1:
-        spectrum = np.fft.rfft(noise)
-        # Flat below 50 Hz, so that not all of the power lies where nobody hears it.
-        bins = np.maximum(np.arange(len(spectrum)), 50 * len(samples) / SAMPLE_RATE_HZ)
-        noise = np.fft.irfft(spectrum * bins ** (-rng.uniform(0.0, 1.0)), len(samples)).astype(np.float32)
-        noise /= np.sqrt(np.mean(np.square(noise))) + 1e-10
-    power = float(np.mean(np.square(samples))) + 1e-10
-    return samples + noise * np.float32(np.sqrt(power / 10 ** (snr_db / 10)))
-
-
-def _in_a_room(samples: Samples, rng: random.Random) -> Samples:
-    """Convolved with a made-up impulse response: direct sound and exponentially decaying noise (Polack 1988).
-
-    Reverberation time (60 dB) 0.15 to 0.7 s, direct-to-reverberant ratio 0 to 15 dB; length and power stay.
-    """
-    decay_s, ratio_db = rng.uniform(0.15, 0.7), rng.uniform(0.0, 15.0)
-    time_s = np.arange(int(decay_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    tail = _numpy_rng(rng).standard_normal(len(time_s)) * np.exp(-6.9 * time_s / decay_s)
-    tail *= np.sqrt(10 ** (-ratio_db / 10) / np.sum(np.square(tail)))
-    tail[0] += 1.0
-    size = len(samples) + len(tail)
-    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)[: len(samples)]
-    before, after = (float(np.sqrt(np.mean(np.square(x)))) for x in (samples, wet))
-    return (wet * (before / (after + 1e-10))).astype(np.float32)
 
 
 def _by_telephone(samples: Samples) -> Samples:

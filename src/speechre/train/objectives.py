@@ -111,7 +111,7 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
     )
     cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
     decoder = network.whisper.decoder
-    hidden, _ = decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
+    hidden = decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
     wanted = targets != IGNORE  # only these positions pay for the vocabulary
     from_transcript, answered = wanted & is_transcript, wanted & ~is_transcript
     vocabulary = None

@@ -7,7 +7,7 @@ Whatever text comes in is escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -135,6 +135,65 @@ def reliability_plot(title: str, bins: Sequence[Bin]) -> str:
     return _svg(title, HEIGHT, parts)
 
 
+def bar_plot(title: str, counts: Mapping[str, int], max_bars: int = 24) -> str:
+    """A bar for each name, in the sequence given; what is over ``max_bars`` is added up in the last one.
+
+    >>> bar_plot("Types", {"Loc": 3, "Org": 1}).count('<rect class="bar"')
+    2
+    """
+    shown = list(counts.items())
+    if len(shown) > max_bars:
+        rest = shown[max_bars - 1 :]
+        shown = [*shown[: max_bars - 1], (f"{len(rest)} others", sum(count for _, count in rest))]
+    total, most = sum(counts.values()), max((count for _, count in shown), default=0)
+    left, room = _NAME_WIDTH + 8, WIDTH - _NAME_WIDTH - 8 - _RIGHT - 44
+    parts = []
+    for place, (name, count) in enumerate(shown):
+        y = _TOP - 14 + _ROW * (place + 0.5)
+        width = room * count / most if most else 0.0
+        tip = f"{name or 'unknown'}: {count}" + (f" ({100 * count / total:.1f} %)" if total else "")
+        parts.append(f'<text class="label end" x="{_NAME_WIDTH}" y="{y + 4:.1f}">{_short(name or "unknown")}</text>')
+        parts.append(
+            f'<g><rect class="bar" x="{left}" y="{y - 8:.1f}" width="{width:.1f}" height="16"/>'
+            f"<title>{escape(tip)}</title></g>"
+        )
+        parts.append(f'<text class="value" x="{left + width + 6:.1f}" y="{y + 4:.1f}">{count}</text>')
+    return _svg(title, _TOP - 14 + _ROW * len(shown) + 8, parts)
+
+
+def histogram_plot(title: str, counts: Mapping[str, int], x_label: str) -> str:
+    """Standing bars, one a bin, in the sequence given, under a scale of whole numbers.
+
+    >>> histogram_plot("Durations", {"0-2": 3, "2-4": 0, "4-6": 1}, "seconds").count('<rect class="bar"')
+    2
+    """
+    most = max(counts.values(), default=0)
+    step = _whole_step(most)
+    frame = _Frame(0.0, float(len(counts) or 1), float(step * max(1, math.ceil(most / step))))
+    parts = []
+    for tick in range(0, int(frame.y1) + 1, step):
+        y = frame.y(tick)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick end" x="{_LEFT - 7}" y="{y + 4:.1f}">{tick}</text>')
+    every = math.ceil(len(counts) / 10) or 1
+    for place, (name, count) in enumerate(counts.items()):
+        left, right = frame.x(place), frame.x(place + 1)
+        if place % every == 0:
+            middle = (left + right) / 2
+            parts.append(
+                f'<text class="tick middle" x="{middle:.1f}" y="{HEIGHT - _BOTTOM + 17}">{_short(name)}</text>'
+            )
+        if count:
+            top = frame.y(count)
+            parts.append(
+                f'<g><rect class="bar" x="{left + 0.75:.1f}" y="{top:.1f}" width="{right - left - 1.5:.1f}" '
+                f'height="{frame.y(0) - top:.1f}"/><title>{escape(name)}: {count}</title></g>'
+            )
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    parts.append(f'<text class="axis middle" x="{middle:.1f}" y="{HEIGHT - 6}">{escape(x_label)}</text>')
+    return _svg(title, HEIGHT, parts)
+
+
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
     name = escape(title)
     return (
@@ -194,3 +253,17 @@ def _ticks(top: float) -> list[float]:
     if math.isinf(step):
         return [0.0, top]
     return [round(i * step, 6) for i in range(int(top / step + 1e-9) + 1)]
+
+
+def _whole_step(most: int) -> int:
+    """A round whole number that reaches ``most`` in at most six steps.
+
+    >>> [_whole_step(most) for most in (0, 5, 7, 60, 61, 1234)]
+    [1, 1, 2, 10, 20, 500]
+    """
+    size = 1
+    while True:
+        for step in (size, 2 * size, 5 * size):
+            if step * 6 >= most:
+                return step
+        size *= 10

@@ -8,8 +8,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-import speechre.evaluate.plots
-from speechre.evaluate.plots import HEIGHT, WIDTH, Line, Row, interval_plot, line_plot, reliability_plot
+import speechre.page.plots
+from speechre.page.plots import (
+    HEIGHT,
+    WIDTH,
+    Line,
+    Row,
+    bar_plot,
+    histogram_plot,
+    interval_plot,
+    line_plot,
+    reliability_plot,
+)
 from speechre.reliability import Bin, Judged, equal_mass_bins, equal_width_bins
 
 HOSTILE = '<script>alert("x")</script>&\'"'
@@ -35,7 +45,7 @@ def texts(root: ElementTree.Element) -> list[str]:
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(speechre.evaluate.plots)
+    result = doctest.testmod(speechre.page.plots)
     assert (result.attempted > 0, result.failed) == (True, 0)
 
 
@@ -91,9 +101,43 @@ def test_text_is_escaped() -> None:
         line_plot(HOSTILE, [Line(HOSTILE, "f1", [(0.0, 0.1)])], HOSTILE, (0.0, 1.0), None),
         interval_plot(HOSTILE, [Row(HOSTILE, 0.1, 0.0, 0.2, HOSTILE)]),
         reliability_plot(HOSTILE, equal_width_bins([Judged(0.5, True)])),
+        bar_plot(HOSTILE, {HOSTILE: 1}),
+        histogram_plot(HOSTILE, {HOSTILE: 1}, HOSTILE),
     ]
     for svg in plots:
         assert "<script" not in svg
-        assert HOSTILE in texts(drawn(svg))
+        assert any(HOSTILE in text for text in texts(drawn(svg)))
         assert drawn(svg).attrib["aria-label"] == HOSTILE
         assert not re.search(r"https?:|url\(|href", svg)
+
+
+def bars(svg: str) -> list[dict[str, str]]:
+    return [node.attrib for node in drawn(svg).iter("rect") if node.attrib["class"] == "bar"]
+
+
+def test_bars_are_drawn_to_scale() -> None:
+    lying = [float(bar["width"]) for bar in bars(bar_plot("T", {"a": 40, "b": 10, "": 0}))]
+    assert lying == pytest.approx([lying[0], lying[0] / 4, 0.0], abs=0.1)
+    standing = [float(bar["height"]) for bar in bars(histogram_plot("T", {"0-2": 40, "2-4": 0, "4-6": 10}, "s"))]
+    assert standing == pytest.approx([standing[0], standing[0] / 4], abs=0.1)
+
+
+def test_many_bars_are_cut_and_the_rest_is_counted() -> None:
+    svg = bar_plot("T", {f"r{i}": 100 - i for i in range(50)}, max_bars=10)
+    assert len(bars(svg)) == 10
+    assert f"41 others: {sum(100 - i for i in range(9, 50))}" in " ".join(texts(drawn(svg)))
+
+
+def test_every_bin_has_its_place_and_some_have_their_name() -> None:
+    svg = histogram_plot("T", {f"{i}-{i + 1}": i + 1 for i in range(20)}, "seconds")
+    places = [float(bar["x"]) for bar in bars(svg)]
+    assert places == sorted(places)
+    assert len(places) == 20
+    named = [text for text in texts(drawn(svg)) if "-" in text and ":" not in text]
+    assert named == [f"{i}-{i + 1}" for i in range(0, 20, 2)]
+
+
+@pytest.mark.parametrize("counts", [{}, {"a": 0}, {"a": 1}, {"a": 10**9}])
+def test_nothing_and_much_are_drawn_too(counts: dict[str, int]) -> None:
+    drawn(bar_plot("T", counts))
+    drawn(histogram_plot("T", counts, "x"))

@@ -1,0 +1,1 @@
+"""Foreign formats: a module each, and ``table`` that lists them. Importing this package loads nothing."""

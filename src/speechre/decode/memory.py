@@ -1,0 +1,109 @@
+"""How much memory a batch takes, before it is decoded, and how much this process holds.
+
+The prediction counts what the engine keeps at its two widest moments, in float32 on a CPU: the relation head's first
+convolution, whose picture is 16 times as wide as what it looks at, behind an encoder whose memory the allocator has not
+given back; and the search over orders, where every row has keys and values of its own. It assumes transcripts and
+answers as long as they may become, for that is what a budget must hold; real ones mostly end sooner.
+
+Letters: B utterances, S encoder frames, D width, F width of a feed-forward layer, L decoder layers, N rows (B x orders
+x beams), T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+from speechre.config import DecodeConfig, ModelConfig
+from speechre.model.log_mel import WINDOW_SAMPLES
+from speechre.model.relation_head import CHANNELS
+from speechre.model.weights import WhisperConfig
+
+_MIB = 2**20
+_FLOAT_BYTES = 4
+_FRAMES_PER_S = 50
+_WINDOW_S = WINDOW_SAMPLES / 16_000
+# Buffers of the libraries that come with the first batch, whatever its size; measured.
+_FIRST_BATCH_MIB = 12.0
+# Keys and values lie in buffers with half as much room again, and going on from another beam copies a layer's.
+_CACHE_ROOM = 1.5
+# Prompts hold little besides the transcript: start, relation types, an order's five tokens.
+_PROMPT_TOKENS = 24
+# Copies of logits that live at once in a search: raw, float, masked, normalized, with the beams' scores, and sorted.
+_LOGIT_COPIES = 6
+
+_STATUS = Path("/proc/self/status")
+
+
+def predicted_growth_mib(
+    sizes: WhisperConfig, model: ModelConfig, decode: DecodeConfig, batch_size: int, duration_s: float
+) -> float:
+    """MiB that decoding a batch adds, at most, to a process that has loaded its model.
+
+    ``duration_s`` is the longest recording of the batch, at most 30 s; the silence behind it (``model.tail_s``) is
+    added here. Orders and beams are those of ``decode``. Raises ``ValueError`` on sizes that no batch has. Within a
+    factor of 2 of what was measured (``tests/decode/test_memory.py``) where answers run to their limit.
+    """
+    if batch_size < 1 or not 0 < duration_s <= _WINDOW_S:
+        raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
+    heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
+    num_frames = batch_size * round(heard_s * _FRAMES_PER_S)
+    hearing = _hearing_floats(sizes, num_frames)
+    writing = _writing_floats(sizes, model, decode, batch_size, num_frames, duration_s)
+    return _FIRST_BATCH_MIB + max(hearing, writing) * _FLOAT_BYTES / _MIB
+
+
+def _hearing_floats(sizes: WhisperConfig, num_frames: int) -> float:
+    """Encoder and relation head."""
+    encoder = 6 * sizes.d_model + 2 * sizes.encoder_ffn_dim
+    # The picture and its masked copy; the first block's output in two layouts, then a quarter of it, twice.
+    head = sizes.d_model * (2 + CHANNELS[1] * 2.5)
+    return num_frames * (encoder + head)
+
+
+def _writing_floats(
+    sizes: WhisperConfig, model: ModelConfig, decode: DecodeConfig, batch_size: int, num_frames: int, duration_s: float
+) -> float:
+    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits."""
+    token = 2.0 * sizes.decoder_layers * sizes.d_model  # keys and values of all layers
+    num_rows = batch_size * len(decode.orders) * decode.beams
+    num_transcript = 0
+    if model.transcript:
+        num_transcript = min(decode.max_transcript_tokens, sizes.max_target_positions // 2, 16 + int(10 * duration_s))
+    num_new = min(decode.max_new_tokens, sizes.max_target_positions)
+    is_copying = decode.constrained and decode.copy_entities and model.transcript
+    num_words = min(sizes.vocab_size, batch_size * num_transcript + 32) if is_copying else sizes.vocab_size
+    cache = token * (num_frames + _CACHE_ROOM * (batch_size * (num_transcript + _PROMPT_TOKENS) + num_rows * num_new))
+    copied = cache / sizes.decoder_layers if decode.beams > 1 else 0.0
+    logits = _LOGIT_COPIES * num_rows * num_words
+    return cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)
+
+
+def resident_mib() -> float:
+    """MiB of memory that this process holds now; where the system does not say (not Linux), the most it ever held."""
+    return _status_mib("VmRSS")
+
+
+def peak_resident_mib() -> float:
+    """The most MiB this process held since it began or, on Linux, since :func:`start_peak`."""
+    return _status_mib("VmHWM")
+
+
+def start_peak() -> bool:
+    """Forget the peak so far; False where the system does not allow it, and peaks are of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status_mib(key: str) -> float:
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) / 1024
+    # A process starts with the peak of the one that started it here, so this is the second choice.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (_MIB if sys.platform == "darwin" else 1024)

@@ -1,0 +1,236 @@
+"""Faults of foreign files: a DataError with file and line, whatever they hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechre.data.formats.recordings import safe_name
+from speechre.data.formats.table import FORMATS, ExportOptions, ImportOptions, format_named
+from speechre.data.store import read_manifest
+from speechre.errors import AudioError, DataError, SpeechreError, UsageError
+from speechre.types import AudioRef, Entity, Relation, Utterance
+
+SAMPLES = Path(__file__).parents[3] / "samples" / "samples.jsonl"
+TSV = "id\taudio\tduration_ms\tn_frames\ttgt_text\tspeaker\ttgt_lang\n"
+
+
+def fault(name: str, content: str, tmp_path: Path, file: str = "train.json") -> str:
+    path = tmp_path / file
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        FORMATS[name].read(
+            path, ImportOptions(allow_missing_audio="allow_missing_audio" in FORMATS[name].import_options)
+        )
+    return str(caught.value).removeprefix(str(tmp_path) + "/")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("nemo", '{"audio_filepath": "a.wav"}\n{"text": 1}\n', 'train.json:2: no "audio_filepath"'),
+        ("nemo", '{"audio_filepath": "a.wav"}\nx\n', "train.json:2: not JSON"),
+        (
+            "nemo",
+            '{"audio_filepath": "a.wav", "duration": "9"}\n',
+            "train.json:1: \"duration\" is '9'; expected a number",
+        ),
+        ("nemo", "[1]\n", "train.json:1: '[1]'; expected an object"),
+        ("nemo", "\n", "train.json: holds no utterance"),
+        ("nemo", '{"audio_filepath": "a.wav", "speechre": 5}', 'train.json:1 (utterance "a"): "speechre" is 5'),
+        ("rebel", '{"id": "u"}', 'train.json:1: no "triplets"'),
+        ("rebel", '{"triplets": "Ann <subj> Oslo"}', 'train.json:1: the target begins with "Ann"; expected <triplet>'),
+        ("rebel", '{"triplets": "<triplet> Ann <subj> Oslo"}', "ends within a triplet"),
+        ("rebel", '{"triplets": "<triplet> Ann <subj> <obj> r"}', "has an empty tail"),
+        ("rebel", "<triplet> Ann <peop> Oslo <loc> Live_In", "train.json:1: the target has <peop> and <loc>"),
+        ("rebel", '{"id": "u", "triplets": ""}\n{"id": "u", "triplets": ""}', "its id stands at "),
+        ("spert", '[\n{"tokens": ["a"]},\n\n{"tokens": "a"}]', 'train.json:4: "tokens" is not a list of words'),
+        ("spert", '[{"tokens": ["a"], "entities": [{"type": "T", "start": 1, "end": 1}]}]', '"start" is 1; expected'),
+        ("spert", '[{"tokens": ["a"], "relations": [{"type": "T", "head": 0, "tail": 0}]}]', '"head" is 0; expected'),
+        ("spert", "{}", "train.json: expected a list of objects"),
+        ("speechre-json", '[\n{"sentence": "a", "audio_id": "1"}]', "train.json:2: item 0: "),
+        ("speechre-tsv", TSV + "a\tb\n", "train.json:2: 2 cells; expected 7"),
+        ("speechre-tsv", "id\taudio\n", "train.json:1: no column tgt_text"),
+        ("speechre-tsv", TSV + "a\t/x.wav:0:9\t1\t9\tAnn\t0\ten\n", "train.json:2: the target begins with"),
+    ],
+)
+def test_where_and_what(name: str, content: str, expected: str, tmp_path: Path) -> None:
+    assert expected in fault(name, content, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"text": "u Ann"}, "wav.scp: no such file"),
+        ({"wav.scp": "u /x.wav"}, "text: no such file"),
+        ({"wav.scp": "u /x.wav", "text": "u a\nv b"}, 'text:2: utterance "v" has no recording'),
+        ({"wav.scp": "u /x.wav\nu /y.wav", "text": "u a"}, 'wav.scp:2: "u" stands on line 1 already'),
+        ({"wav.scp": "u rm -rf / |", "text": "u a"}, "names 0 audio files; commands are not run"),
+        (
+            {"wav.scp": "r /x.wav", "segments": "u r 2 1", "text": "u a"},
+            'segments:1 (utterance "u"): the times 2 and 1',
+        ),
+        ({"wav.scp": "r /x.wav", "segments": "u q 0 1", "text": "u a"}, 'recording "q" is not in wav.scp'),
+        ({"wav.scp": "r /x.wav", "segments": "u r 0 1", "text": "v a"}, 'text:1: utterance "v" has no recording'),
+        ({"wav.scp": "u /x.wav", "text": "u a", "utt2speechre": "u {"}, "utt2speechre:1: "),
+    ],
+)
+def test_kaldi_folders(files: dict[str, str], expected: str, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content + "\n")
+    with pytest.raises(DataError) as caught:
+        FORMATS["kaldi"].read(tmp_path, ImportOptions(allow_missing_audio=True))
+    assert expected in str(caught.value)
+
+
+def test_a_field_that_was_changed_since_is_no_longer_believed(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    FORMATS["nemo"].write(path, read_manifest(SAMPLES), ExportOptions())
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["text"] = rows[3]["text"].replace("Hayes", "Haze")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match=r'm\.json:4 \(utterance "hayes"\): its own fields were changed.*delete "speechre"'
+    ):
+        FORMATS["nemo"].read(path, ImportOptions())
+    del rows[3]["speechre"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    back = FORMATS["nemo"].read(path, ImportOptions()).utterances
+    assert "Haze" in back[3].text
+    assert back[3].entities == ()
+
+
+@pytest.mark.parametrize("name", ["kaldi", "nemo", "lhotse", "speechre-tsv", "commonvoice-speechre"])
+def test_an_utterance_without_recording_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf'utterance "u" has no recording, which {name} cannot do without'):
+        FORMATS[name].write(tmp_path / "x", [Utterance("u", None, "Ann")], ExportOptions())
+
+
+@pytest.mark.parametrize("name", ["spert", "speechre-json"])
+def test_an_entity_that_cannot_be_placed_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    text = "Ann met Ann ."
+    utterance = Utterance("u", None, text, (Entity("Ann", "Peop", "e7"),))
+    with pytest.raises(DataError, match=r'utterance "u": e7 without offsets'):
+        FORMATS[name].write(tmp_path / "x.json", [utterance], ExportOptions())
+
+
+def test_kaldi_refuses_what_its_tables_cannot_hold(make_sound: Callable[..., Path], tmp_path: Path) -> None:
+    audio = AudioRef(str(make_sound()))
+    with pytest.raises(DataError, match="the id 'u 1' has white space"):
+        FORMATS["kaldi"].write(tmp_path / "k", [Utterance("u 1", audio)], ExportOptions())
+    with pytest.raises(DataError, match="the speaker 'Ann Lee' has white space"):
+        FORMATS["kaldi"].write(tmp_path / "k", [Utterance("u", audio, speaker="Ann Lee")], ExportOptions())
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--spoken-tsv means nothing to nemo; it belongs to speechre-json"):
+        FORMATS["nemo"].read(tmp_path, ImportOptions(spoken_tsv=tmp_path))
+    with pytest.raises(UsageError, match="--audio-as-paths means nothing to rebel; it belongs to huggingface"):
+        FORMATS["rebel"].write(tmp_path, [], ExportOptions(audio_as_paths=True))
+    with pytest.raises(UsageError, match=r'unknown format "x"; expected one of speechre-json, .*, huggingface'):
+        format_named("x")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "no array of samples"),
+        (b"\x93NUMPY\x01\x00", "no array of samples"),
+        (b"\x80\x04K\x01.", "no array of samples"),  # a pickle
+    ],
+)
+def test_files_that_are_no_arrays(content: bytes, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "audio_npy").mkdir()
+    (tmp_path / "audio_npy" / "a.npy").write_bytes(content)
+    (tmp_path / "dev.json").write_text('[{"sentence": "x", "audio_id": "a", "data_annotation": []}]')
+    with pytest.raises(AudioError, match=expected):
+        FORMATS["commonvoice-speechre"].read(tmp_path, ImportOptions(audio_output=tmp_path / "o"))
+
+
+def test_arrays_need_a_place_and_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text('[{"sentence": "x", "audio_id": "a", "data_annotation": []}]')
+    fmt = FORMATS["commonvoice-speechre"]
+    with pytest.raises(DataError, match=r"no a\.npy in .*audio_npy"):
+        fmt.read(tmp_path, ImportOptions())
+    assert fmt.read(tmp_path, ImportOptions(allow_missing_audio=True)).utterances[0].audio is None
+    (tmp_path / "audio_npy").mkdir()
+    np.save(tmp_path / "audio_npy" / "a.npy", np.zeros((1, 160), np.float32))
+    with pytest.raises(UsageError, match="--audio-output DIR"):
+        fmt.read(tmp_path, ImportOptions())
+
+
+@pytest.mark.parametrize("utterance_id", ["", ".a", "a/b", "..", "a\\b", "a\0b", "x" * 300, "a:b"])
+def test_ids_that_name_no_file(utterance_id: str) -> None:
+    with pytest.raises(DataError, match="cannot name a file"):
+        safe_name(utterance_id)
+
+
+# --- mutations: a typed error or a result, never another exception ---
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    kind = rng.randrange(5)
+    at, to = sorted(rng.choices(range(len(content) + 1), k=2))
+    if kind == 0:
+        return content[:at] + bytes([rng.randrange(256)]) + content[at + 1 :]
+    if kind == 1:
+        return content[:at] + content[min(to, at + 40) :]
+    if kind == 2:
+        return content[:to]
+    if kind == 3:
+        return content[:at] + content[at : min(to, at + 60)] * 2 + content[at:]
+    words = [
+        b'"',
+        b"null",
+        b"-1",
+        b"1e999",
+        b"[]",
+        b"{}",
+        b"\t",
+        b"\n",
+        b"<triplet>",
+        b"<obj>",
+        b"\xed\xa0\x80",
+        b"true",
+    ]
+    return content[:at] + rng.choice(words) + content[min(len(content), at + rng.randrange(6)) :]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "commonvoice-speechre"])
+def test_mutated_files_give_an_error_or_utterances(name: str, tmp_path: Path) -> None:
+    fmt, rng = FORMATS[name], random.Random(name)
+    utterances = [u if name != "huggingface" else Utterance(u.id, None, u.text) for u in read_manifest(SAMPLES)[:3]]
+    utterances = [
+        Utterance(
+            u.id, u.audio, u.text, u.entities, (*u.relations, *map(swap, u.relations)), "dev", u.speaker, {"k": 1}
+        )
+        for u in utterances
+    ]
+    target = tmp_path / "train.json" if fmt.place == "file" else tmp_path / "x"
+    fmt.write(target, utterances, ExportOptions())
+    files = [target] if target.is_file() else sorted(p for p in target.rglob("*") if p.is_file())
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(120):
+        file = rng.choice(files)
+        whole = file.read_bytes()
+        packed = file.suffix == ".gz" and rng.random() < 0.8
+        content = mutate(gzip.decompress(whole) if packed else whole, rng)
+        file.write_bytes(gzip.compress(content) if packed else content)
+        try:
+            fmt.read(target, ImportOptions(audio_output=None))
+            outcomes["read"] += 1
+        except SpeechreError:
+            outcomes["refused"] += 1
+        finally:
+            file.write_bytes(whole)
+    assert outcomes["refused"] > 20
+
+
+def swap(relation: Relation) -> Relation:
+    return Relation(relation.tail_id, relation.head_id, "Kill")

@@ -1,0 +1,115 @@
+"""The prediction of a batch's memory, against what a process of its own then took."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechre.config import DecodeConfig, ModelConfig
+from speechre.decode.memory import peak_resident_mib, predicted_growth_mib, resident_mib, start_peak
+from speechre.model.checkpoint import DEFAULT_MODEL, load_checkpoint
+from speechre.model.weights import WhisperConfig
+
+TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
+FACTOR = 2.0
+ON_LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
+
+# Noise never lets a search end by itself, so answers run to their limit: what the prediction is for.
+MEASURE = """
+import sys, torch
+from dataclasses import replace
+from speechre.decode.engine import DecodingEngine
+from speechre.decode.memory import peak_resident_mib, resident_mib, start_peak
+from speechre.model.checkpoint import load_checkpoint
+from speechre.model.log_mel import log_mel
+model, batch, orders, beams, seconds, longest = sys.argv[1], *map(int, sys.argv[2:7])
+torch.set_num_threads(1)
+checkpoint = load_checkpoint(model)
+config = checkpoint.config
+decode = replace(config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest)
+engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
+torch.manual_seed(0)
+start_peak()
+before = resident_mib()
+engine.decode([log_mel(torch.randn(seconds * 16000), 80, True, config.model.tail_s) for _ in range(batch)])
+print(peak_resident_mib() - before)
+"""
+
+
+def measured_and_predicted(
+    model: str, batch: int, orders: int, beams: int, seconds: int, longest: int
+) -> tuple[float, float]:
+    command = [sys.executable, "-c", MEASURE, model, *map(str, (batch, orders, beams, seconds, longest))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    checkpoint = load_checkpoint(model)
+    config = checkpoint.config
+    decode = dataclasses.replace(
+        config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest
+    )
+    sizes = checkpoint.network.config
+    return float(done.stdout), predicted_growth_mib(sizes, config.model, decode, batch, seconds)
+
+
+@ON_LINUX
+def test_a_small_network_takes_what_was_predicted(tiny_model_dir: Path) -> None:
+    measured, predicted = measured_and_predicted(str(tiny_model_dir), 12, 6, 1, 28, 4)
+    assert measured > 60, "too little to tell memory from noise"
+    assert predicted / FACTOR < measured < predicted * FACTOR
+
+
+@pytest.mark.slow
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("batch", "orders", "beams", "seconds", "longest"),
+    [(1, 6, 1, 10, 60), (1, 6, 1, 27, 60), (4, 6, 1, 10, 60), (16, 6, 1, 10, 60), (4, 6, 8, 3, 150), (8, 1, 1, 10, 60)],
+)
+def test_the_shipped_model_takes_what_was_predicted(
+    batch: int, orders: int, beams: int, seconds: int, longest: int
+) -> None:
+    measured, predicted = measured_and_predicted(DEFAULT_MODEL, batch, orders, beams, seconds, longest)
+    assert predicted / FACTOR < measured < predicted * FACTOR
+
+
+def test_more_of_anything_takes_no_less() -> None:
+    def predicted(batch: int = 4, seconds: float = 10.0, **decode: object) -> float:
+        config = dataclasses.replace(DecodeConfig(), **decode)  # type: ignore[arg-type]
+        return predicted_growth_mib(TINY_EN, ModelConfig(), config, batch, seconds)
+
+    once = predicted()
+    assert predicted(8) == pytest.approx(2 * once, rel=0.1)
+    assert predicted(seconds=20.0) > 1.5 * once
+    assert predicted(beams=8) > once
+    assert predicted(beams=8, orders=("hrt",)) < predicted(beams=8)
+    # Without the copy constraint every row has logits over the whole vocabulary.
+    assert predicted(beams=8, copy_entities=False) > predicted(beams=8)
+    padded = predicted_growth_mib(TINY_EN, ModelConfig(exact_length=False), DecodeConfig(), 4, 10.0)
+    assert padded == pytest.approx(predicted(seconds=30.0), rel=0.1)
+
+
+@pytest.mark.parametrize(("batch", "seconds"), [(0, 10.0), (1, 0.0), (1, 31.0)])
+def test_sizes_that_no_batch_has(batch: int, seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected 1 or more of 0 to 30 s"):
+        predicted_growth_mib(TINY_EN, ModelConfig(), DecodeConfig(), batch, seconds)
+
+
+@ON_LINUX
+def test_what_a_process_holds_is_seen() -> None:
+    assert start_peak()
+    before = resident_mib()
+    block = np.ones(8 * 2**20)  # 64 MiB
+    assert resident_mib() - before > 50
+    del block
+    assert peak_resident_mib() - before > 50
+    assert start_peak()
+    assert peak_resident_mib() - resident_mib() < 30
+
+
+def test_without_proc_the_peak_stands_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechre.decode.memory._STATUS", Path("/no/such/file"))
+    assert resident_mib() == peak_resident_mib() > 10

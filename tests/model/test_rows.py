@@ -1,0 +1,79 @@
+"""Rows with a shared prompt against one uncached pass over each row's whole sequence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from speechre.model.backbone import KeyValues
+from speechre.model.network import SpeechReNetwork
+from speechre.model.rows import DecoderRows
+from tests.tiny import random_mels, tiny_network
+
+PROMPTS = [[50257, 5, 6, 7], [50257, 8], [50257, 9, 10]]
+
+
+@pytest.fixture(scope="module")
+def network() -> SpeechReNetwork:
+    return tiny_network()[0]
+
+
+def alone(network: SpeechReNetwork, cross: list[KeyValues], ids: list[int]) -> Tensor:
+    """The hidden state (D,) behind ``ids``, from one pass without any memory."""
+    causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    hidden: Tensor = network.whisper.decoder(torch.tensor([ids]), torch.arange(len(ids))[None], causal, cross, None)
+    return hidden[0, -1]
+
+
+def with_prompts(network: SpeechReNetwork) -> tuple[DecoderRows, list[list[KeyValues]]]:
+    """Rows that have read PROMPTS, filled up on the left, and each utterance's own cross-attention memory."""
+    mels = random_mels(len(PROMPTS), seed=2)
+    encoded = network.encode(mels)
+    mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+    rows = DecoderRows(network.whisper.decoder, network.cross_memory(encoded), mask)
+    longest = max(map(len, PROMPTS))
+    padded = [[0] * (longest - len(ids)) + ids for ids in PROMPTS]
+    real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in PROMPTS]
+    rows.feed(torch.tensor(padded), torch.tensor(real))
+    return rows, [network.cross_memory(network.encode([mel])) for mel in mels]
+
+
+@torch.inference_mode()
+def test_branched_rows_go_on_from_their_utterances_prompt(network: SpeechReNetwork) -> None:
+    rows, cross = with_prompts(network)
+    rows.branch(2)
+    first = [[20, 21], [22, 23]] * 3
+    hidden = rows.feed(torch.tensor(first))
+    for n, ids in enumerate(first):
+        assert torch.allclose(hidden[n], alone(network, cross[n // 2], PROMPTS[n // 2] + ids), atol=1e-4)
+    assert rows.position_N.tolist() == [len(PROMPTS[n // 2]) + 2 for n in range(6)]
+
+
+@torch.inference_mode()
+def test_selected_rows_carry_their_parents_tokens_and_leavers_are_gone(network: SpeechReNetwork) -> None:
+    rows, cross = with_prompts(network)
+    rows.branch(2)
+    written = [[20 + n] for n in range(6)]
+    rows.feed(torch.tensor(written))
+    # Utterance 1 leaves; the others go on with three rows each, some from the same parent.
+    parents = [1, 0, 1, 4, 4, 5]
+    rows.select(torch.tensor(parents), torch.tensor([0, 2]))
+    written = [[*written[parent], 40 + n] for n, parent in enumerate(parents)]
+    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    for _ in range(40):  # longer than the memory that is reserved at first
+        written = [[*ids, ids[-1] + 1] for ids in written]
+        hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    for n, ids in enumerate(written):
+        utterance = (0, 2)[n // 3]
+        assert torch.allclose(hidden[n], alone(network, cross[utterance], PROMPTS[utterance] + ids), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_rows_branch_once_and_then_take_equal_lengths(network: SpeechReNetwork) -> None:
+    rows, _ = with_prompts(network)
+    rows.branch(2)
+    with pytest.raises(ValueError, match="branched already"):
+        rows.branch(2)
+    with pytest.raises(ValueError, match="same number of tokens"):
+        rows.feed(torch.tensor([[1]] * 6), torch.tensor([[True]] * 6))
