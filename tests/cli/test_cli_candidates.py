@@ -111,7 +111,7 @@ class Terminal(io.StringIO):
 def test_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_release(tmp_path / "en", [row(i, f"Ann Lee left Oslo in {i}.") for i in range(6)], sounds=False)
     command = ["data", "candidates", "--common-voice", str(folder), "--output", str(tmp_path / "c.jsonl"), "--no-audio"]
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", 2)
     monkeypatch.setattr(cli_candidates, "_MESSAGE_ROWS", 4)
     assert main(command) == 0
     assert capsys.readouterr().err.splitlines()[:-1] == ["4 rows, 73%: 4 kept"]

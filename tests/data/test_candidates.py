@@ -176,7 +176,7 @@ def test_chunks_change_nothing(release: Path, tmp_path: Path, chunk_rows: int, m
     output = tmp_path / "m.jsonl"
     search(release, output, RULES)
     before = files(output)
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", chunk_rows)
     search(release, output, RULES)
     assert files(output) == before
 
@@ -189,7 +189,7 @@ def test_a_sentence_that_no_one_could_record_is_left_to_the_next_speaker(tmp_pat
 
 
 def test_what_cheap_rules_drop_is_never_tagged(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 1)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", 1)
     tagger = WordTagger()
     search(release, tmp_path / "m.jsonl", RULES, CONLL04, tagger=tagger)
     lines = (release / "validated.tsv").read_text().splitlines()
@@ -251,7 +251,7 @@ class Stopping(WordTagger):
 def test_an_interrupted_search_goes_on(
     release: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", 3)
     output = tmp_path / "m.jsonl"
     search(release, output, RULES)
     whole = files(output)
@@ -270,7 +270,7 @@ def test_an_interrupted_search_goes_on(
 
 
 def test_it_goes_on_with_the_same_settings_only(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", 3)
     output = tmp_path / "m.jsonl"
     with pytest.raises(RuntimeError):
         search(release, output, RULES, tagger=Stopping(2))
@@ -314,7 +314,7 @@ def test_a_search_stopped_while_its_files_were_moved(
 def test_a_damaged_folder_is_an_error_that_says_how_to_go_on(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(candidates, "CHUNK_ROWS", 3)
     output = tmp_path / "m.jsonl"
     work = Places(output).work
     for name, content in (("dropped.tsv", b"x"), ("ledger.sqlite", b"no database" * 1000)):
@@ -346,7 +346,7 @@ class Slow(WordTagger):
         time.sleep(0.02)
         return super().tag(texts)
 
-candidates._CHUNK_ROWS = 10
+candidates.CHUNK_ROWS = 10
 print("ready", flush=True)
 candidates.find_candidates(open_release(Path(sys.argv[1])), ACE05, Slow(), sys.argv[2])
 print("done", flush=True)

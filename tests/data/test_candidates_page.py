@@ -38,6 +38,14 @@ def test_the_numbers_shown_add_up() -> None:
     assert set(numbers) - {"kept"} <= set(REASONS)
 
 
+def test_the_speeds_shown_fit_the_seconds() -> None:
+    row = r"^\|(?: \d+ \|){3} ([\d.]+) s \| ([\d.]+) s \| (\d+)% \| \d+% \| \d+ MiB \|$"
+    rows = re.findall(row, PAGE, re.MULTILINE)
+    assert len(rows) == 3
+    for search_s, bare_s, percent in rows:
+        assert 100 * float(bare_s) / float(search_s) == pytest.approx(float(percent), abs=1.5)
+
+
 def test_the_manifest_line_is_one() -> None:
     (shown,) = map(json.loads, blocks("json"))
     assert to_dict(from_dict(shown)) == shown

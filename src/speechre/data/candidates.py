@@ -40,7 +40,8 @@ REASONS: Mapping[str, str] = {
 }
 """Why a row is dropped. The sequence is that of the checks."""
 _SPLITS = ("train", "dev", "test")
-_CHUNK_ROWS = 2048
+CHUNK_ROWS = 2048
+"""Rows that are settled together: what an interruption costs at most."""
 _DROPPED_HEADER = "line\tclip\treason\tdetail\n"
 
 OnProgress: TypeAlias = Callable[[Progress, int], None]
@@ -218,7 +219,7 @@ class _Search:
             ledger.note_durations(iter_durations(self.release.durations))
         num_bytes = self.release.table.stat().st_size
         lines = self.table.lines(progress.offset)
-        while chunk := list(islice(lines, _CHUNK_ROWS)):
+        while chunk := list(islice(lines, CHUNK_ROWS)):
             rows = [self.table.row(progress.line + index, raw) for index, (_, raw) in enumerate(chunk, start=1)]
             self._settle_rows(rows)
             ledger.settle(chunk[-1][0], progress.line + len(chunk))
