@@ -32,7 +32,9 @@ class Told:
 
     engine = SimpleNamespace(orders=("hrt",))
 
-    def extract_many(self, sources: Iterable[Path], on_error: object = None) -> Iterator[Extraction]:
+    def extract_many(
+        self, sources: Iterable[Path], on_error: object = None, on_progress: object = None
+    ) -> Iterator[Extraction]:
         for talk, source in zip(TALKS, sources, strict=True):
             yield Extraction(talk.id, str(source), 0.5, talk.model, talk.triplets, talk.transcript)
 
