@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 RATE = 16_000
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
-ROUNDS = 4
+ROUNDS = 3
 MAX_GROWTH_KIB = 60 * 1024
 
 
