@@ -41,7 +41,7 @@ class Batching:
     @classmethod
     def of(
         cls,
-        batch_size: BatchSize,
+        batch_size: int | str,
         memory_mib: int | None,
         sizes: WhisperConfig,
         model: ModelConfig,
@@ -65,7 +65,7 @@ class Batching:
                 f"a memory budget of {budget} MiB: the loaded model takes {held:.0f} MiB and 30 s of speech "
                 f"{needed:.0f} MiB more; expected {held + needed:.0f} MiB or more, or fewer beams or orders"
             )
-        return cls(batch_size, sizes, model, decode, budget - held)
+        return cls("auto", sizes, model, decode, budget - held)
 
     def windows(self, items: Iterable[tuple[Item, float]]) -> Iterator[list[Item]]:
         """Items with their durations in seconds, gathered into windows."""
