@@ -72,9 +72,12 @@ def test_other_engines_write_what_our_engine_writes_without_constraint(
     engine = sides.load_side(side, task)
     written: list[dict[str, tuple[Generation, ...]]] = []
     answer = engine.answer
-    monkeypatch.setattr(
-        engine, "answer", lambda one, generations: (written.append(generations), answer(one, generations))[1]
-    )
+
+    def watch(one: object, generations: dict[str, tuple[Generation, ...]]) -> object:
+        written.append(generations)
+        return answer(one, generations)
+
+    monkeypatch.setattr(engine, "answer", watch)
     answers = [found for pair in zip(recordings, told, strict=True) for found in engine.run([pair[0]], [pair[1]])]
     expected = free_generations(side, task, told)
     assert len(answers) == len(expected) == 2
@@ -173,11 +176,8 @@ def test_one_run_gives_rows_bounds_and_curves(
 ) -> None:
     engines = script("engines")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(
-        engines,
-        "CURVES",
-        {"batch": [{"batch": 1}, {"batch": 3}], "duration": [{"duration_s": 1.0}, {"duration_s": 3.0}]},
-    )
+    curves = {"batch": [{"batch": 1}, {"batch": 3}], "duration": [{"duration_s": 1.0}, {"duration_s": 3.0}]}
+    monkeypatch.setattr(engines, "CURVES", curves)
     arguments = [str(manifest), "--model", str(tiny_model_dir), "--limit", "2", "--repeat", "2", "--threads", "1"]
     sides = ["--sides", "speechre greedy", "authors greedy"]
     assert engines.main([*arguments, *sides, "--curves", "--json", str(tmp_path / "out.json")]) == 0

@@ -154,6 +154,45 @@ def test_only_given_options_override_the_model(make_sound: MakeSound, monkeypatc
     ]
 
 
+def test_an_automatic_batch_size_answers_as_a_fixed_one_in_the_same_sequence(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[str], list[dict]],
+) -> None:
+    files = [str(make_sound(f"{n}.wav", 0.5 + 0.4 * (n * 3 % 5), n)) for n in range(5)]
+    common = ["extract", *files, "--model", str(tiny_model_dir), "--format", "jsonl"]
+    assert main(common) == 0
+    fixed = read_jsonl(capsys.readouterr().out)
+    assert main([*common, "--batch-size", "auto", "--memory-mib", "4096"]) == 0
+    found = read_jsonl(capsys.readouterr().out)
+    assert [line["source"] for line in found] == files
+    for line in (*fixed, *found):
+        for key in ("triplets", "relation_probabilities"):
+            line[key] = json.loads(json.dumps(line[key]), parse_float=lambda text: round(float(text), 3))
+    assert found == fixed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory-mib", "900"], "--memory-mib has no effect without --batch-size auto"),
+        (["--batch-size", "auto", "--memory-mib", "20"], "a memory budget of 20 MiB: the loaded model takes"),
+        (["--batch-size", "most"], 'argument --batch-size: got "most", expected a whole number from 1 on, or auto'),
+    ],
+)
+def test_batch_sizes_and_budgets_that_do_not_go(
+    options: list[str],
+    message: str,
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["extract", str(make_sound()), "--model", str(tiny_model_dir), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
 def test_orders_and_beams_reach_the_decoder(
     make_sound: MakeSound, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,12 @@ def positive_int(text: str) -> int:
 
 def batch_size(text: str) -> int | Literal["auto"]:
     """A whole number from 1 on, or auto."""
-    return "auto" if text == "auto" else positive_int(text)
+    if text == "auto":
+        return "auto"
+    try:
+        return positive_int(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from error
 
 
 def whole_number(text: str) -> int:

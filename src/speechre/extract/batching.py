@@ -40,7 +40,7 @@ class Batching:
     @classmethod
     def of(
         cls,
-        batch_size: BatchSize,
+        batch_size: int | str,
         memory_mib: int | None,
         sizes: WhisperConfig,
         model: ModelConfig,
@@ -64,7 +64,7 @@ class Batching:
                 f"a memory budget of {budget} MiB: the loaded model takes {held:.0f} MiB and 30 s of speech "
                 f"{needed:.0f} MiB more; expected {held + needed:.0f} MiB or more, or fewer beams or orders"
             )
-        return cls(batch_size, sizes, model, decode, budget - held)
+        return cls("auto", sizes, model, decode, budget - held)
 
     def is_full(self, durations_s: Sequence[float]) -> bool:
         """Whether chunks of these lengths are enough of a window."""
