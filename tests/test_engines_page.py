@@ -22,4 +22,4 @@ def test_the_budget_and_the_limits_are_those_of_the_code() -> None:
 
     assert f"{batching.DEFAULT_MEMORY_MIB:,} MiB unless told otherwise" in PAGE
     assert f"({batching._MAX_AUTO} at most)" in PAGE
-    assert f"(at most {batching._WINDOW_RECORDINGS}, or {batching._WINDOW_RECORDED_S / 60:.0f}\nminutes)" in PAGE
+    assert f"(at most {batching._WINDOW_CHUNKS}, or {batching._WINDOW_CHUNKS_S / 60:.0f}\nminutes)" in PAGE
