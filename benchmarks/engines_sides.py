@@ -405,14 +405,14 @@ class HuggingFace(_Prompted):
         found = GenerationMixin.generate(
             self.model,
             encoder_outputs=encoded,
+            attention_mask=torch.ones(encoded[0].shape[:2], dtype=torch.long),
             decoder_input_ids=torch.tensor([prompt]),
             max_new_tokens=limit,
             num_beams=beams,
             num_return_sequences=beams,
             do_sample=False,
-            length_penalty=0.0,
             return_dict_in_generate=True,
-            output_scores=beams > 1,
+            **({"length_penalty": 0.0, "output_scores": True} if beams > 1 else {}),
         )
         eot_id = self.sequencer.tokenizer.eot_id
         # Only beams of one order are weighed against each other, so a single one needs no score.
