@@ -40,6 +40,8 @@ from speechre.metrics import score
 from speechre.model.checkpoint import DEFAULT_MODEL, load_checkpoint
 from speechre.types import Utterance
 
+SIDE_MIB = 900
+"""What a row's process takes at its peak, about: the largest measured with the shipped model, and some room."""
 SAMPLES = Path(__file__).parent.parent / "samples" / "samples.jsonl"
 BEAMS = (1, 3, 5)
 PACKAGES = {
@@ -126,12 +128,30 @@ def choose_sides(patterns: Sequence[str]) -> list[Side]:
     return [side for side in sides if side in wanted]
 
 
+def check_memory(num_sides: int, meminfo: Path = Path("/proc/meminfo")) -> None:
+    """Raises :class:`UsageError` where the processes of all rows would not fit into what the system has free.
+
+    Only Linux says what is free; elsewhere nothing is checked.
+    """
+    if not meminfo.is_file():
+        return
+    sizes = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+    free_mib = int(sizes["MemAvailable"].split()[0]) / 1024
+    needed_mib = num_sides * SIDE_MIB
+    if needed_mib > free_mib:
+        raise UsageError(
+            f"{num_sides} rows need about {needed_mib} MiB of memory, a process each; {free_mib:.0f} MiB are free. "
+            "Choose fewer with --sides, in several runs: each has our rows to compare with"
+        )
+
+
 class Bench:
     """The recordings, the processes, and the turns."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.sides = choose_sides(options.sides)
+        check_memory(len(self.sides))
         utterances = read_manifest(options.manifest)
         if options.limit:
             utterances = utterances[:: max(1, len(utterances) // options.limit)][: options.limit]

@@ -48,6 +48,7 @@ def export_hugging_face(checkpoint: Checkpoint, folder: Path) -> None:
     """A folder that ``from_pretrained`` reads: config, weights, tokenizer."""
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     hugging_face_model(checkpoint).save_pretrained(folder)
     checkpoint.tokenizer.save(folder)

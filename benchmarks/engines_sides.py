@@ -409,33 +409,34 @@ class HuggingFace(_Prompted):
             generations[order.name] = self._generate(encoded, prompt, self.num_to_write(prompt), self.side.beams)
         return self.answer(told, generations)
 
-    def _encode(self, mel_1MF: Tensor) -> Any:
+    def _encode(self, mel_1MF: Tensor) -> Tensor:
         """Their encoder's own layers: its ``forward`` refuses what is not 30 s long."""
-        from transformers.modeling_outputs import BaseModelOutput
-
         encoder, gelu = self.model.model.encoder, torch.nn.functional.gelu
         hidden = gelu(encoder.conv2(gelu(encoder.conv1(mel_1MF)))).transpose(1, 2)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         for layer in encoder.layers:
             out = layer(hidden, None)
             hidden = out[0] if isinstance(out, tuple) else out
-        return BaseModelOutput(last_hidden_state=encoder.layer_norm(hidden))
+        encoded: Tensor = encoder.layer_norm(hidden)
+        return encoded
 
-    def _generate(self, encoded: Any, prompt: list[int], limit: int, beams: int) -> tuple[Generation, ...]:
+    def _generate(self, encoded_1SD: Tensor, prompt: list[int], limit: int, beams: int) -> tuple[Generation, ...]:
         from transformers import GenerationMixin
+        from transformers.modeling_outputs import BaseModelOutput
 
         # The generate that all their models share: Whisper's own is for transcription and rewrites the prompt.
         found = GenerationMixin.generate(
             self.model,
-            encoder_outputs=encoded,
+            # A new object each time: generate repeats the states in it for the beams, and the next call would again.
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded_1SD),
+            attention_mask=torch.ones(encoded_1SD.shape[:2], dtype=torch.long),
             decoder_input_ids=torch.tensor([prompt]),
             max_new_tokens=limit,
             num_beams=beams,
             num_return_sequences=beams,
             do_sample=False,
-            length_penalty=0.0,
             return_dict_in_generate=True,
-            output_scores=beams > 1,
+            **({"length_penalty": 0.0, "output_scores": True} if beams > 1 else {}),
         )
         eot_id = self.sequencer.tokenizer.eot_id
         # Only beams of one order are weighed against each other, so a single one needs no score.

@@ -92,6 +92,21 @@ def test_other_engines_write_what_our_engine_writes_without_constraint(
                 assert theirs[order][0].log_prob == pytest.approx(generations[0].log_prob, abs=0.05)
 
 
+def test_hugging_face_answers_alike_call_after_call(tiny_model_dir: Path, recordings: tuple[Any, ...]) -> None:
+    """Its generate repeats encoder states for the beams: in place, were it let."""
+    sides = script("engines_sides")
+    task = sides.Task(str(tiny_model_dir), 1, 1, recordings[:1])
+    (told,) = sides.load_side(sides.Side("speechre"), task).tell(recordings[:1])
+    engine = sides.load_side(sides.Side("hugging-face", 2), task)
+    rows: list[int] = []
+    attention = engine.model.model.decoder.layers[0].encoder_attn
+    attention.k_proj.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    first, second = (engine.run(recordings[:1], [told])[0] for _ in range(2))
+    assert first == second
+    assert len(first.lengths) == 12
+    assert max(rows) == 2
+
+
 def test_the_authors_plan_is_six_passes_of_30_s(tiny_model_dir: Path, recordings: tuple[Any, ...]) -> None:
     sides = script("engines_sides")
     engine = sides.load_side(sides.Side("authors"), sides.Task(str(tiny_model_dir), 1, 2, recordings))
@@ -158,6 +173,16 @@ def test_errors_are_one_line(
     monkeypatch.setattr(engines, "PACKAGES", {"faster-whisper": ("no_such_package",)})
     assert engines.main(["--sides", "faster*"]) == 2
     assert "needs no_such_package, not installed" in capsys.readouterr().err
+
+
+def test_more_rows_than_memory_are_refused(tmp_path: Path) -> None:
+    engines = script("engines")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       16000000 kB\nMemAvailable:    4096000 kB\n")
+    engines.check_memory(4, meminfo)
+    with pytest.raises(engines.UsageError, match=r"5 rows need about 4500 MiB of memory, .*; 4000 MiB are free"):
+        engines.check_memory(5, meminfo)
+    engines.check_memory(5, tmp_path / "none")
 
 
 def test_a_side_that_fails_says_why(tiny_model_dir: Path, recordings: tuple[Any, ...]) -> None:
