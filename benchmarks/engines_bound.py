@@ -19,7 +19,7 @@ import torch
 from speechre.model.relation_head import CHANNELS
 from speechre.model.weights import WhisperConfig
 
-_GEMM_S = 0.15  # how long a rate is measured
+_GEMM_S = 0.5  # how long a rate is measured
 
 
 @dataclass(frozen=True)
