@@ -131,8 +131,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"{facts['python']}, torch {facts['torch']}, speechre {facts['speechre']}; "
         f"peak memory {report['peak_memory_mib']} MiB.",
         "",
-        "| orders | beams | batch | s/utterance | encoder | transcript | prefill | orders | other | real-time factor |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| orders | beams | batch | s/utterance | {' | '.join(STAGES)} | other | real-time factor |",
+        "|---" * (6 + len(STAGES)) + "|",
     ]
     for row in report["rows"]:
         other = row["s_per_utterance"] - sum(row[f"{stage}_s"] for stage in STAGES)
