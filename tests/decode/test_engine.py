@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speechre.config import DecodeConfig, ModelConfig
-from speechre.decode.constraints import TokenGrammar
+from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
 from speechre.grammar import END, START, TEXT, Grammar
@@ -147,7 +147,7 @@ def test_engine_equals_uncached_unbatched_search(
             prefix = sequencer.start_ids()
             written: list[int] = []
             if transcript:
-                mask = engine._transcript_mask
+                mask = transcript_mask(sequencer, network.device)
                 while len(written) < config.max_transcript_tokens:
                     token = int(forward(network, prefix + written, encoded).masked_fill(~mask, -torch.inf).argmax())
                     if token in (sequencer.relations_id, sequencer.tokenizer.eot_id):

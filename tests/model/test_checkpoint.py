@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from speechre.config import Config
 from speechre.errors import CheckpointError
 from speechre.model import checkpoint
+from speechre.model.backbone import sinusoids
 from speechre.model.checkpoint import file_sha256, load_checkpoint, model_folder, replace_folder, save_checkpoint
+from speechre.model.weights import load_whisper
 from speechre.schemas import CONLL04
 from tests.tiny import random_mels, tiny_network
 
@@ -77,6 +80,26 @@ def test_float16_is_half_the_size_and_loads_as_float32(saved: Path, tmp_path: Pa
     for name, tensor in network.state_dict().items():
         assert loaded.state_dict()[name].dtype == tensor.dtype
         assert torch.allclose(loaded.state_dict()[name], tensor, atol=2e-3), name
+
+
+def test_whispers_own_encoder_positions_are_not_stored_and_others_are(saved: Path, tmp_path: Path) -> None:
+    name = "whisper.encoder.embed_positions.weight"
+    assert name in load_file(saved / "model.safetensors")  # random ones
+    network, sequencer = tiny_network()
+    network = deepcopy(network)
+    positions = network.whisper.encoder.embed_positions.weight
+    published = sinusoids(*positions.shape).to(torch.float16)
+    positions.data.copy_(published)
+    save_checkpoint(tmp_path / "fixed", network, sequencer.tokenizer, CONLL04, CONFIG, torch.int8)
+    assert name not in load_file(tmp_path / "fixed" / "model.safetensors")
+    loaded = load_checkpoint(str(tmp_path / "fixed")).network.whisper.encoder.embed_positions.weight
+    assert torch.allclose(loaded, published.float(), atol=1e-3)
+
+
+def test_the_sinusoids_are_whispers() -> None:
+    whisper = load_whisper("tiny.en")
+    published = whisper.state["encoder.embed_positions.weight"].float()
+    assert torch.allclose(sinusoids(*published.shape), published, atol=1e-3)
 
 
 def test_a_folder_is_replaced_and_nothing_lies_about(copy: Path) -> None:

@@ -21,6 +21,7 @@ from speechre.decode.alignment import TranscriptTimes, alignment_heads, attentio
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
 from speechre.decode.search import Generation, Group, top_candidates
 from speechre.model.backbone import KeyValues
+from speechre.model.best_token import BestToken
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
@@ -118,7 +119,7 @@ class DecodingEngine:
         self.orders = select_orders(config.orders)
         self.timing = Timing()
         self._grammar = TokenGrammar(self.orders, sequencer, network.device) if config.constrained else None
-        self._transcript_mask = transcript_mask(sequencer, network.device)
+        self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
@@ -175,8 +176,7 @@ class DecodingEngine:
         is_open = [True] * len(limits)
         is_finished = [False] * len(limits)
         while True:
-            logits = self.network.whisper.logits(hidden_BD).masked_fill(~self._transcript_mask, -torch.inf)
-            for row, token in enumerate(logits.argmax(dim=1).tolist()):
+            for row, token in enumerate(self._next_word(hidden_BD)):
                 if not is_open[row]:
                     continue
                 if token in ends:

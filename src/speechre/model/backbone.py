@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -113,6 +114,16 @@ class DecoderLayer(nn.Module):
         hidden_NTD = hidden_NTD + attend_self(self.self_attn, self.self_attn_layer_norm(hidden_NTD))
         hidden_NTD = hidden_NTD + attend_cross(self.encoder_attn, self.encoder_attn_layer_norm(hidden_NTD))
         return hidden_NTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_NTD))))  # type: ignore[no-any-return]
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """The encoder's fixed positions (length, width): sines, then cosines, of wavelengths from 2 pi to 20,000 pi (as in
+    Whisper's own code; after Vaswani et al. 2017, section 3.5). ``width`` is even and at least 4.
+    """
+    half = width // 2
+    rates = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class Encoder(nn.Module):
