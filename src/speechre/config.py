@@ -109,6 +109,7 @@ class DecodeConfig:
     constrained: bool = True  # the grammar masks what cannot follow, and the two ends of a triplet differ
     copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
+    step_weights: Literal["float32", "float16"] = "float32"  # of the search on a CPU; float16 is half as much to read
     vote: Literal["paper", "weighted"] = "weighted"
     min_votes: int = 2  # of the paper's vote
     threshold: float = 0.5  # of the weighted vote's confidence

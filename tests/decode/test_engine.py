@@ -4,7 +4,9 @@ batches.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
 from speechre.grammar import END, START, TEXT, Grammar
+from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.orders import ORDERS, Order
@@ -131,16 +134,25 @@ def reference_search(
 @pytest.mark.parametrize("constrained", [True, False])
 @pytest.mark.parametrize(("style", "transcript"), [("compact", True), ("paper", False)])
 @pytest.mark.parametrize("copy_entities", [True, False])
+@pytest.mark.parametrize("step_weights", ["float32", "float16"])
 def test_engine_equals_uncached_unbatched_search(
-    beams: int, constrained: bool, style: str, transcript: bool, copy_entities: bool
+    beams: int, constrained: bool, style: str, transcript: bool, copy_entities: bool, step_weights: Literal["float32", "float16"]
 ) -> None:
     network, sequencer = tiny_network(style)
     config = dataclasses.replace(
-        DECODE, beams=beams, constrained=constrained, copy_entities=copy_entities, orders=("hrt", "trh", "rth")
+        DECODE,
+        beams=beams,
+        constrained=constrained,
+        copy_entities=copy_entities,
+        step_weights=step_weights,
+        orders=("hrt", "trh", "rth"),
     )
     model = ModelConfig(transcript=transcript, prompt_style=style)  # type: ignore[arg-type]
     mels = random_mels(4, seed=beams)
     engine = DecodingEngine(network, sequencer, model, config)
+    if step_weights == "float16" and has_half_kernel():
+        network = copy.deepcopy(network)
+        network.whisper.decoder = half_decoder(network.whisper.decoder)
     with torch.inference_mode():
         for mel, decoded in zip(mels, engine.decode(mels), strict=True):
             encoded = network.encode([mel])
@@ -170,9 +182,11 @@ def test_engine_equals_uncached_unbatched_search(
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_answers_do_not_depend_on_the_batch(beams: int) -> None:
+@pytest.mark.parametrize("step_weights", ["float32", "float16"])
+def test_answers_do_not_depend_on_the_batch(beams: int, step_weights: Literal["float32", "float16"]) -> None:
     network, sequencer = tiny_network()
-    engine = DecodingEngine(network, sequencer, ModelConfig(), dataclasses.replace(DECODE, beams=beams))
+    config = dataclasses.replace(DECODE, beams=beams, step_weights=step_weights)
+    engine = DecodingEngine(network, sequencer, ModelConfig(), config)
     mels = random_mels(16, seed=7)
 
     def ids(decoded: object) -> object:

@@ -22,6 +22,7 @@ from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcr
 from speechre.decode.search import Generation, Group, top_candidates
 from speechre.model.backbone import KeyValues
 from speechre.model.best_token import BestToken
+from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
@@ -119,6 +120,9 @@ class DecodingEngine:
         self.orders = select_orders(config.orders)
         self.timing = Timing()
         self._grammar = TokenGrammar(self.orders, sequencer, network.device) if config.constrained else None
+        self._decoder = network.whisper.decoder
+        if config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel():
+            self._decoder = half_decoder(self._decoder)
         self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
@@ -133,7 +137,7 @@ class DecodingEngine:
         probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
         cross = self.network.cross_memory(encoded)
         cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-        rows = DecoderRows(self.network.whisper.decoder, cross, cross_mask)
+        rows = DecoderRows(self._decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
         hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
@@ -206,7 +210,7 @@ class DecodingEngine:
         longest = max(len(ids) for ids, _ in transcripts)
         rows = [[*prompt, *ids, *[tokenizer.eot_id] * (longest - len(ids))] for ids, _ in transcripts]
         heads = self._alignment_heads
-        weights_BHTS = attention_weights(self.network.whisper.decoder, self._ids(rows), cross, cross_mask, heads)
+        weights_BHTS = attention_weights(self._decoder, self._ids(rows), cross, cross_mask, heads)
         times: list[TranscriptTimes | None] = [None] * num_utterances
         for index, (num_frames, (ids, _)) in enumerate(zip(encoded.num_frames.tolist(), transcripts, strict=True)):
             if ids:

@@ -1,0 +1,64 @@
+"""A decoder whose matrices are read in half precision, for search on a CPU.
+
+A step of the search multiplies a few rows with every matrix of the decoder; what it costs is reading these from memory.
+In float16 there is half as much to read. Sums stay in float32, and a row's answer does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechre.model.backbone import Decoder
+
+# What a step reads of a layer. Keys and values of what was heard are made once an utterance and stay as they are.
+_STEP_MATRICES = (
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"),
+    *("encoder_attn.q_proj", "encoder_attn.out_proj", "fc1", "fc2"),
+)
+
+
+def has_half_kernel() -> bool:
+    """Whether this build of torch multiplies float32 rows with float16 matrices (FBGEMM, x86 with AVX2)."""
+    return "fbgemm" in torch.backends.quantized.supported_engines
+
+
+class HalfLinear(nn.Module):
+    """A linear layer with float16 weights: (..., in) to (..., out), float32 in and out."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = linear.weight.detach()
+        bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights beyond float16's range: they are cut to its ends
+            self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+        return y
+
+
+def half_decoder(decoder: Decoder) -> Decoder:
+    """The decoder with float16 matrices in its layers, for inference; embeddings and normalizations are shared with
+    ``decoder``, which stays as it is.
+    """
+    twin: Decoder = _twin(decoder)
+    for layer in twin.layers:
+        for path in _STEP_MATRICES:
+            parent, _, name = path.rpartition(".")
+            owner = layer.get_submodule(parent)
+            setattr(owner, name, HalfLinear(owner.get_submodule(name)))  # type: ignore[arg-type]
+    return twin
+
+
+def _twin(module: Any) -> Any:
+    """A module of the same class over the same parameters, whose children can be exchanged."""
+    twin = module.__class__.__new__(module.__class__)
+    twin.__dict__.update(module.__dict__)
+    twin._modules = {name: _twin(child) for name, child in module._modules.items()}
+    return twin
