@@ -89,7 +89,7 @@ class TrainConfig:
     answer_vocabulary: Literal["full", "batch"] = "full"  # batch: what the copy constraint could let through there
     frozen_words: bool = False  # Whisper's own token embeddings stay; those of the new tokens learn
     frozen_encoder_layers: int = 0  # so many of the lowest, and the convolutions before them, stay Whisper's
-    precision: Literal["no", "bf16"] = "no"
+    precision: Literal["auto", "no", "bf16"] = "no"
     seed: int = 1
     eval_every: int = 200
     eval_utterances: int = 48  # of dev during training; the whole of it is scored by "speechre evaluate"

@@ -136,7 +136,12 @@ def reference_search(
 @pytest.mark.parametrize("copy_entities", [True, False])
 @pytest.mark.parametrize("step_weights", ["float32", "float16"])
 def test_engine_equals_uncached_unbatched_search(
-    beams: int, constrained: bool, style: str, transcript: bool, copy_entities: bool, step_weights: Literal["float32", "float16"]
+    beams: int,
+    constrained: bool,
+    style: str,
+    transcript: bool,
+    copy_entities: bool,
+    step_weights: Literal["float32", "float16"],
 ) -> None:
     network, sequencer = tiny_network(style)
     config = dataclasses.replace(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from speechre.errors import UsageError
-from speechre.model.device import choose_device
+from speechre.model import device
+from speechre.model.device import choose_device, choose_precision
 
 
 def test_auto_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +29,31 @@ def test_what_is_not_there_is_refused(name: str, message: str, monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match=message):
         choose_device(name)
+
+
+@pytest.mark.parametrize(("bfloat16_s", "expected"), [(0.5, "bf16"), (2.0, "no")])
+def test_auto_precision_is_what_multiplies_faster(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_s: float, expected: str
+) -> None:
+    clock = [0.0]
+    real = torch.ones
+
+    def ones(*shape: int, dtype: torch.dtype, device: str) -> torch.Tensor:
+        nonlocal step_s
+        step_s = bfloat16_s if dtype == torch.bfloat16 else 1.0
+        return real(*shape, dtype=dtype, device=device)
+
+    def tick() -> float:
+        clock[0] += step_s
+        return clock[0]
+
+    step_s = 1.0
+    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(device, "perf_counter", tick)
+    device._is_fast_in_bfloat16.cache_clear()
+    assert choose_precision("auto", "cpu") == expected
+    device._is_fast_in_bfloat16.cache_clear()
+
+
+def test_a_precision_that_is_named_is_taken() -> None:
+    assert [choose_precision(name, "cpu") for name in ("no", "bf16")] == ["no", "bf16"]

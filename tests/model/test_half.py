@@ -48,4 +48,4 @@ def test_the_decoder_says_nearly_the_same_and_the_first_stays_as_it_was() -> Non
     assert half.embed_tokens.weight is decoder.embed_tokens.weight
     kept = {name.rpartition(".")[2] for name, module in half.named_modules() if isinstance(module, nn.Linear)}
     assert kept == {"k_proj", "v_proj"}  # of what was heard
-    assert {name: True for name in before} == {n: torch.equal(t, before[n]) for n, t in decoder.state_dict().items()}
+    assert dict.fromkeys(before, True) == {n: torch.equal(t, before[n]) for n, t in decoder.state_dict().items()}

@@ -43,7 +43,7 @@ _SETTINGS: tuple[tuple[str, type, object, str], ...] = (
     ("batch-size", int, 8, "texts a step"),
     ("learning-rate", float, 1e-4, "of the encoder"),
     ("head-learning-rate", float, 1e-3, "of the classifiers"),
-    ("precision", str, "no", "no: float32; bf16: bfloat16 where the machine is fast at it"),
+    ("precision", str, "auto", "no: float32; bf16: bfloat16; auto: what this machine is faster at"),
     ("seed", int, 1, "of all random choices"),
 )
 

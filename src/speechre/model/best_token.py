@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# bfloat16 keeps 8 bits: rounding to nearest is off by at most 2^-9 of the value. Once for the result; the accumulation in
-# float32 and the scales are far below the doubled bound that is used here.
+# bfloat16 keeps 8 bits: rounding to nearest is off by at most 2^-9 of the value. The accumulation in float32 and the
+# scales are far below the doubled bound that is used here.
 _BFLOAT16_ERROR = 2.0**-8
 _CANDIDATES_MAX = 2048
 """A row; with more than that left, the full product is cheaper."""
@@ -54,7 +54,7 @@ class BestToken:
         rough_BV = torch._weight_int8pack_mm(coarse_BD, self._integers_VD, self._ones_V).float()
         rough_BV = rough_BV.mul_(self._scale_V).add_(self._floor_V)
         best_B = rough_BV.amax(dim=1)
-        # Cauchy-Schwarz over what rounding changed in the hidden state and in the weights, and the result's own rounding.
+        # Cauchy-Schwarz over what rounding changed in the state and in the weights, and the result's own rounding.
         # A token that beats the best in truth scores at most this much less; its own rounding is below the best's.
         change_B = (hidden_BD - coarse_BD.float()).norm(dim=1)
         slack_B = change_B * self._norm + hidden_BD.norm(dim=1) * self._error

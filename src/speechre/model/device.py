@@ -1,6 +1,10 @@
-"""Which device a network is put on."""
+"""Which device a network is put on, and in which precision it learns there."""
 
 from __future__ import annotations
+
+from functools import cache
+from time import perf_counter
+from typing import Literal
 
 import torch
 
@@ -23,3 +27,30 @@ def choose_device(name: str) -> str:
     if (device.index or 0) >= num_devices:
         raise UsageError(f'there is no device "{name}" on this machine; use auto or cpu')
     return name
+
+
+def choose_precision(name: Literal["auto", "no", "bf16"], device: str) -> Literal["no", "bf16"]:
+    """``no`` (float32) or ``bf16``; ``auto`` is bf16 where ``device`` multiplies faster in it.
+
+    The difference is large either way: processors with instructions for bfloat16 are several times as fast in it, those
+    without a hundred times as slow.
+    """
+    if name != "auto":
+        return name
+    return "bf16" if _is_fast_in_bfloat16(torch.device(device).type) else "no"
+
+
+@cache
+def _is_fast_in_bfloat16(device_type: str) -> bool:
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(256, 256, dtype=dtype, device=device_type)
+        tries = []
+        for _ in range(4):
+            start = perf_counter()
+            (matrix @ matrix).sum().item()  # waits for the device
+            tries.append(perf_counter() - start)
+        seconds[dtype] = min(tries)
+    return seconds[torch.bfloat16] < seconds[torch.float32]

@@ -10,13 +10,14 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechre.errors import ConfigError, DataError, TrainingError
+from speechre.model.device import choose_precision
 from speechre.reader.network import RangeMax, SpertNetwork
 from speechre.reader.spans import Example, Span, WordTokenizer, make_example, sample_pairs, sample_spans
 from speechre.reader.text_encoder import TextEncoder, load_text_encoder
@@ -46,7 +47,9 @@ class TextTraining:
     max_span_words: int = 10
     width_embedding: int = 25
     dropout: float = 0.1
-    precision: str = "no"  # no: float32; bf16: bfloat16 where the operation allows it
+    precision: Literal["auto", "no", "bf16"] = (
+        "no"  # no: float32; bf16: bfloat16 where the operation allows it; auto: what is faster here
+    )
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -63,7 +66,7 @@ class TextTraining:
             "max_span_words": self.max_span_words >= 1,
             "width_embedding": self.width_embedding >= 1,
             "dropout": 0 <= self.dropout < 1,
-            "precision": self.precision in ("no", "bf16"),
+            "precision": self.precision in ("auto", "no", "bf16"),
         }
         for name, fits in limits.items():
             if not fits:
@@ -127,6 +130,7 @@ def train(
     Raises :class:`TrainingError` when the loss is no longer a number.
     """
     optimizer = _make_optimizer(network, settings)
+    in_bfloat16 = choose_precision(settings.precision, network.device.type) == "bf16"
     num_steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, num_steps, settings.warmup))
     network.train()
@@ -137,7 +141,7 @@ def train(
             losses = []
             for start in range(0, len(shuffled), settings.batch_size):
                 batch = shuffled[start : start + settings.batch_size]
-                with torch.autocast(network.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                with torch.autocast(network.device.type, torch.bfloat16, enabled=in_bfloat16):
                     entity_loss, relation_loss = batch_losses(network, batch, epoch, settings, pad_id)
                     loss = entity_loss + relation_loss
                 if not torch.isfinite(loss):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from speechre.config import Config
 from speechre.errors import ConfigError, TrainingError
 from speechre.model.checkpoint import save_checkpoint
-from speechre.model.device import choose_device
+from speechre.model.device import choose_device, choose_precision
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
@@ -68,16 +68,18 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
     )
 
 
-def _set_up(config: Config, network: SpeechReNetwork) -> tuple[Any, torch.optim.AdamW]:
+def _set_up(config: Config, network: SpeechReNetwork, report: Report) -> tuple[Any, torch.optim.AdamW]:
     """Accelerator and optimizer, with the network on its device. Raises :class:`UsageError` if the machine cannot."""
     from accelerate import Accelerator
 
     train = config.train
-    choose_device(train.device)
+    precision = choose_precision(train.precision, choose_device(train.device))
+    if train.precision == "auto":
+        report(f"train.precision auto: {'bfloat16' if precision == 'bf16' else 'float32'} is faster here")
     try:
-        accelerator = Accelerator(mixed_precision=train.precision, cpu=train.device == "cpu")
+        accelerator = Accelerator(mixed_precision=precision, cpu=train.device == "cpu")
     except ValueError as error:
-        raise ConfigError(f"train.precision {train.precision} on train.device {train.device}: {error}") from error
+        raise ConfigError(f"train.precision {precision} on train.device {train.device}: {error}") from error
     if accelerator.num_processes > 1:
         raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
     network.to(accelerator.device if train.device in ("auto", "cpu") else train.device)
@@ -101,7 +103,7 @@ def run_training(
     ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
     ``train.save_every`` steps are repeated.
     """
-    accelerator, optimizer = _set_up(config, network)
+    accelerator, optimizer = _set_up(config, network, report)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress(0, {})
     if resume:
