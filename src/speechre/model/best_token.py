@@ -38,7 +38,7 @@ class BestToken:
         self._is_rough = weight_VD.device.type == "cpu" and weight_VD.dtype == torch.float32
         if not self._is_rough:
             return
-        parts = [_as_integers(part_VD) for part_VD in weight_VD.detach().split(_ROWS_AT_ONCE)]
+        parts = [_as_integers(part_VD) for part_VD in torch.split(weight_VD.detach(), _ROWS_AT_ONCE)]
         self._integers_VD = torch.cat([integers_VD for integers_VD, _, _, _ in parts])
         self._scale_V = torch.cat([scale_V for _, scale_V, _, _ in parts])
         self._error = max(error for _, _, error, _ in parts)

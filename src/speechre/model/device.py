@@ -43,7 +43,7 @@ def choose_precision(name: Literal["auto", "no", "bf16"], device: str) -> Litera
 @cache
 def _is_fast_in_bfloat16(device_type: str) -> bool:
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(256, 256, dtype=dtype, device=device_type)
