@@ -43,6 +43,20 @@ TALKS = (
 )
 """Four entities; one edge with two pieces of evidence."""
 
+UNALIGNED = extraction(
+    "unaligned",
+    Triplet(
+        Entity("Ann Lee", "Peop", start_s=31.0, end_s=58.5, times_of="chunk"),
+        "Live_In",
+        Entity("Oslo", "Loc", start_s=40.0, end_s=40.5),
+        0.5,
+        2,
+    ),
+    transcript="She lives in Oslo.",
+    duration_s=90.0,
+)
+"""One entity has its own times, the other those of its chunk."""
+
 NASTY = "</script><script>window.broken=1</script>"
 NASTY_TEXTS = (
     NASTY,

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
-from speechre.decode.ensemble import Analysis, analyze, merge_analyses
+from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
-from speechre.extract.evidence import is_said_again, locate
+from speechre.extract.evidence import locate
 from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
-from speechre.graph import KnowledgeGraph, build_graph
+from speechre.graph import KnowledgeGraph, Mention, build_graph
 from speechre.graph_formats.text import cleaned
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "head", "head_type", "relation", "tail", "tail_type", "confidence", "votes", "orders", "start_s", "end_s",
-    "span", "head_text", "tail_text", "recording", "source", "model", "head_id", "tail_id", "edge_id", "evidence_id",
+    "span", "head_text", "head_start_s", "head_end_s", "tail_text", "tail_start_s", "tail_end_s", "recording", "source",
+    "model", "head_id", "tail_id", "edge_id", "evidence_id",
 )  # fmt: skip
-"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there; ``span`` says what the
-seconds rest on, ``entities`` or ``recording``."""
+"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there, with the seconds of its own
+words where they are known; ``span`` says what ``start_s`` and ``end_s`` rest on: ``entities``, ``chunk`` or
+``recording`` (:class:`speechre.graph.Span`)."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -49,7 +51,9 @@ def to_rows(graph: KnowledgeGraph) -> Iterator[dict[str, Any]]:
                 "end_s": round(one.span.end_s, 3),
                 "span": one.span.source,
                 "head_text": one.head.text,
+                **_own_times("head", one.head),
                 "tail_text": one.tail.text,
+                **_own_times("tail", one.tail),
                 "recording": recording.id,
                 "source": recording.source,
                 "model": recording.model,
@@ -58,6 +62,15 @@ def to_rows(graph: KnowledgeGraph) -> Iterator[dict[str, Any]]:
                 "edge_id": edge.id,
                 "evidence_id": one.id,
             }
+
+
+def _own_times(end: str, mention: Mention) -> dict[str, float | None]:
+    """``head_start_s`` and ``head_end_s``, or those of the tail: ``None`` where the words have no times of their own."""
+    is_known = mention.span.source == "entities"
+    return {
+        f"{end}_start_s": round(mention.span.start_s, 3) if is_known else None,
+        f"{end}_end_s": round(mention.span.end_s, 3) if is_known else None,
+    }
 
 
 def to_csv(graph: KnowledgeGraph) -> str:
@@ -92,4 +105,5 @@ def to_dataframe(extractions: Iterable[Extraction], **options: Any) -> pandas.Da
     except ImportError as error:
         raise UsageError('a data frame needs the package pandas; run "pip install pandas"') from error
     frame = pandas.DataFrame(list(to_rows(build_graph(extractions, **options))), columns=list(COLUMNS))
-    return frame.astype({"confidence": "Float64", "votes": "Int64", "start_s": "float64", "end_s": "float64"})
+    own = {f"{end}_{edge}_s": "Float64" for end in ("head", "tail") for edge in ("start", "end")}
+    return frame.astype({"confidence": "Float64", "votes": "Int64", "start_s": "float64", "end_s": "float64", **own})
