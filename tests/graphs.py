@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
 from speechre.types import Entity, Extraction, Triplet
 
 WHO = "World Health Organization"
@@ -42,6 +46,19 @@ TALKS = (
     ),
 )
 """Four entities; one edge with two pieces of evidence."""
+
+
+class Told:
+    """In place of an extractor: says :data:`TALKS`, whatever it hears."""
+
+    engine = SimpleNamespace(orders=("hrt",))
+
+    def extract_many(
+        self, sources: Iterable[Path], on_error: object = None, on_progress: object = None
+    ) -> Iterator[Extraction]:
+        for talk, source in zip(TALKS, sources, strict=False):
+            yield Extraction(talk.id, str(source), 0.5, talk.model, talk.triplets, talk.transcript)
+
 
 UNALIGNED = extraction(
     "unaligned",

@@ -430,8 +430,8 @@ def encode_opus(samples: Samples) -> bytes:
 
 
 def encode_opus_blocks(blocks: Iterable[Samples], max_bytes: int) -> bytes | None:
-    """As :func:`encode_opus` of sound that comes in blocks, in constant memory but for the file; None, and no block more
-    than needed, where that would be of more than ``max_bytes``.
+    """As :func:`encode_opus` of sound that comes in blocks, in constant memory but for the file; None, and no block
+    more than needed, where that would be of more than ``max_bytes``.
     """
     file = io.BytesIO()
     _write_opus(file, takewhile(lambda _: file.tell() <= max_bytes, blocks))

@@ -102,7 +102,12 @@ def test_evidence_of_another_model_or_of_other_options_never_takes_a_place_that_
     """Two exports of one recording meet in a database by their ids: whatever says something else has another one."""
     talk = TALKS[0]
     said, again = talk.triplets
-    runs = [talk, replace(talk, model="other@2"), replace(talk, triplets=(again, said)), replace(talk, triplets=(again,))]
+    runs = [
+        talk,
+        replace(talk, model="other@2"),
+        replace(talk, triplets=(again, said)),
+        replace(talk, triplets=(again,)),
+    ]
     content: dict[str, set[tuple[str, ...]]] = {}
     for run in runs:
         for edge in build_graph([run]).edges:

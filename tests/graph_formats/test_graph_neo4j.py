@@ -34,7 +34,8 @@ TABLES = (
     "CREATE NODE TABLE Entity(id STRING PRIMARY KEY, name STRING, type STRING, texts STRING[], merges STRING[])",
     "CREATE NODE TABLE Evidence(id STRING PRIMARY KEY, relation STRING, relation_id STRING, head_text STRING, "
     "tail_text STRING, start_s DOUBLE, end_s DOUBLE, span STRING, head_start_s DOUBLE, head_end_s DOUBLE, "
-    "head_span STRING, tail_start_s DOUBLE, tail_end_s DOUBLE, tail_span STRING, confidence DOUBLE, votes INT64, model STRING)",
+    "head_span STRING, tail_start_s DOUBLE, tail_end_s DOUBLE, tail_span STRING, confidence DOUBLE, "
+    "votes INT64, model STRING)",
     "CREATE REL TABLE RELATION(FROM Entity TO Entity, id STRING, type STRING, confidence DOUBLE, num_evidence INT64)",
     "CREATE REL TABLE HEAD(FROM Evidence TO Entity)",
     "CREATE REL TABLE TAIL(FROM Evidence TO Entity)",

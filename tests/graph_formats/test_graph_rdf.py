@@ -80,7 +80,9 @@ def test_a_stretch_of_two_kinds_of_evidence_tells_both_apart() -> None:
     """The chunk of one statement is, to the millisecond, where another was said."""
     exact = Triplet(person("Bo", 31.0, 32.0), "Live_In", Entity("Bergen", "Loc", start_s=58.0, end_s=58.5), 0.5)
     talk = replace(UNALIGNED, triplets=(*UNALIGNED.triplets, exact))
-    rows = ask(talk.to_rdf(), "SELECT ?text ?from { ?s speechre:tailText ?text ; speechre:spanFrom ?from } ORDER BY ?text")
+    rows = ask(
+        talk.to_rdf(), "SELECT ?text ?from { ?s speechre:tailText ?text ; speechre:spanFrom ?from } ORDER BY ?text"
+    )
     assert rows == [("Bergen", "entities"), ("Oslo", "chunk")]
 
 

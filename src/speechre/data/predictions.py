@@ -31,8 +31,8 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
 
     A line is an object with ``id`` and ``triplets``; each triplet has ``head`` and ``tail`` (objects with
     ``text`` and, optionally, ``type``, ``start_s``, ``end_s``, ``times_of``) and ``relation``, and may have
-    ``confidence``, ``votes`` and ``orders``. Other keys are another program's and are not looked at. An empty file gives an
-    empty dict: no predictions.
+    ``confidence``, ``votes`` and ``orders``. Other keys are another program's and are not looked at. An empty file
+    gives an empty dict: no predictions.
 
     Raises :class:`DataError`, naming file, line and id, on a malformed line, a duplicate id, and on the error
     row of a failed utterance, which would otherwise count as "found nothing".

@@ -79,12 +79,7 @@ def to_html(
     notes: Mapping[str, str] | None = None,
 ) -> str:
     """The page. ``sounds`` are Ogg Opus files by recording id, as :func:`read_sounds` gives them with ``notes``."""
-    said, graph = graph, cleaned(graph)
-    # Ids in the page are cleaned, those of the sounds are not.
-    ids = [(before.id, after.id) for before, after in zip(said.recordings, graph.recordings, strict=True)]
-    sounds, notes = (
-        {clean: given[raw] for raw, clean in ids if raw in given} for given in (sounds or {}, notes or {})
-    )
+    data = _data(graph, sounds or {}, notes or {})
     if not title:
         sources = [recording.source for recording in graph.recordings]
         title = sources[0] if len(sources) == 1 else f"{len(sources)} recordings"
@@ -99,7 +94,7 @@ def to_html(
         "style_hash": _hash(style),
         "script_hash": _hash(script),
         "library_hash": _hash(library),
-        "data": script_json(_data(graph, sounds, notes)),
+        "data": script_json(data),
     }
     # One pass over the template: what is put in is not looked at again.
     return _FIELD.sub(lambda match: values[match[1]], (_FOLDER / "page.html").read_text(encoding="utf-8"))
@@ -120,6 +115,8 @@ def _hash(text: str) -> str:
 def _data(graph: KnowledgeGraph, sounds: Mapping[str, bytes], notes: Mapping[str, str]) -> dict[str, Any]:
     from speechre.audio import sound_uri
 
+    raw_ids = [recording.id for recording in graph.recordings]  # by which sounds and notes go
+    graph = cleaned(graph)
     content = graph.to_dict()
     mentions: dict[str, list[tuple[Mention, str]]] = defaultdict(list)
     for node, as_dict in zip(graph.nodes, content["nodes"], strict=True):
@@ -127,10 +124,10 @@ def _data(graph: KnowledgeGraph, sounds: Mapping[str, bytes], notes: Mapping[str
         for mention in node.mentions:
             mentions[mention.recording_id].append((mention, node.id))
     uris: dict[bytes, int] = {sound: number for number, sound in enumerate(dict.fromkeys(sounds.values()))}
-    for recording, as_dict in zip(graph.recordings, content["recordings"], strict=True):
-        sound = sounds.get(recording.id)
+    for raw_id, recording, as_dict in zip(raw_ids, graph.recordings, content["recordings"], strict=True):
+        sound = sounds.get(raw_id)
         as_dict["sound"] = uris[sound] if sound else None
-        as_dict["sound_note"] = clean_text(notes.get(recording.id, "no player: the page was made without sound"))
+        as_dict["sound_note"] = clean_text(notes.get(raw_id, "no player: the page was made without sound"))
         as_dict["segments"] = list(_segments(recording.transcript or "", mentions[recording.id]))
     return {
         **content,

@@ -21,8 +21,8 @@ COLUMNS = (
     "span", "head_text", "head_start_s", "head_end_s", "tail_text", "tail_start_s", "tail_end_s", "recording", "source",
     "model", "head_id", "tail_id", "edge_id", "evidence_id",
 )  # fmt: skip
-"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there, with the seconds of its own
-words where they are known; ``span`` says what ``start_s`` and ``end_s`` rest on: ``entities``, ``chunk`` or
+"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there, with the seconds of its
+own words where they are known; ``span`` says what ``start_s`` and ``end_s`` rest on: ``entities``, ``chunk`` or
 ``recording`` (:class:`speechre.graph.Span`)."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -65,7 +65,7 @@ def to_rows(graph: KnowledgeGraph) -> Iterator[dict[str, Any]]:
 
 
 def _own_times(end: str, mention: Mention) -> dict[str, float | None]:
-    """``head_start_s`` and ``head_end_s``, or those of the tail: ``None`` where the words have no times of their own."""
+    """``head_start_s`` and ``head_end_s``, or the tail's: ``None`` where the words have no times of their own."""
     is_known = mention.span.source == "entities"
     return {
         f"{end}_start_s": round(mention.span.start_s, 3) if is_known else None,
@@ -73,21 +73,22 @@ def _own_times(end: str, mention: Mention) -> dict[str, float | None]:
     }
 
 
-def to_csv(graph: KnowledgeGraph) -> str:
-    """RFC 4180, in UTF-8 once encoded, a header and ``\\r\\n``.
+def to_csv(graph: KnowledgeGraph, has_header: bool = True) -> str:
+    """RFC 4180, in UTF-8 once encoded, a header (or none, behind other rows) and ``\\r\\n``.
 
     A text that a spreadsheet would run as a formula (``=``, ``+``, ``-``, ``@`` in front) gets an apostrophe before it,
     as OWASP advises ("CSV Injection"): a transcript decides what stands in these cells.
     """
     rows = ({key: _harmless(value) for key, value in row.items()} for row in to_rows(cleaned(graph)))
-    return write_csv(COLUMNS, (tuple(row.values()) for row in rows))
+    return write_csv(COLUMNS if has_header else None, (tuple(row.values()) for row in rows))
 
 
-def write_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A header and rows as CSV."""
+def write_csv(header: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
+    """A header, unless it is None, and rows as CSV."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(header)
+    if header is not None:
+        writer.writerow(header)
     writer.writerows(rows)
     return out.getvalue()
 
