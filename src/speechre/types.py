@@ -63,6 +63,11 @@ class Triplet:
         ends = [entity.end_s for entity in (self.head, self.tail) if entity.end_s is not None]
         return max(ends) if len(ends) == 2 else None
 
+    @property
+    def times_of(self) -> Literal["entities", "chunk"]:
+        """What ``start_s`` and ``end_s`` rest on: the words of both entities, or for one of them a whole chunk."""
+        return "chunk" if "chunk" in (self.head.times_of, self.tail.times_of) else "entities"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as it stands in an extraction."""
         out: dict[str, Any] = {

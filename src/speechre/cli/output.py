@@ -19,6 +19,7 @@ from typing import Any, TextIO, TypeVar
 
 from speechre.errors import SpeechreError, UsageError
 from speechre.page.table import Table
+from speechre.page.times import said_at
 from speechre.types import Entity, Extraction
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -212,7 +213,7 @@ def _is_number(cell: str) -> bool:
 
 
 def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> None:
-    """One recording for people: name, transcript, warnings, triplets with types, confidence and votes."""
+    """One recording for people: name, transcript, warnings, triplets with types, confidence, votes and their time."""
     out.write(one_line(f"{extraction.source}  {extraction.duration_s:.1f} s") + "\n")
     if extraction.transcript is not None:
         out.write(one_line(f'"{extraction.transcript}"') + "\n")
@@ -225,11 +226,12 @@ def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> No
             _named(triplet.tail),
             "" if triplet.confidence is None else f"{triplet.confidence:.2f}",
             "" if triplet.votes is None else f"{triplet.votes}/{num_orders}",
+            said_at(triplet),
         )
         for triplet in extraction.triplets
     )
     if rows:
-        print_tables(out, [Table("", ("head", "relation", "tail", "confidence", "votes"), rows)])
+        print_tables(out, [Table("", ("head", "relation", "tail", "confidence", "votes", "at"), rows)])
     else:
         out.write("no triplets\n")
     out.write("\n")
