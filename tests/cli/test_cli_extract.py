@@ -44,7 +44,7 @@ def test_table_shows_types_confidence_and_votes(capsys: pytest.CaptureFixture[st
         r'"Ann Lee lives\x1b[31m in Oslo."',  # not a red terminal
         "warning: it was cut",
         "head            relation  tail                confidence  votes  at",
-        "Ann Lee (Peop)  Live_In   Oslo [north] (Loc)        0.81    5/6  0:03.2",
+        "Ann Lee (Peop)  Live_In   Oslo [north] (Loc)        0.81    5/6  0:03.2 to 0:09.0",
         "",
     ]
 

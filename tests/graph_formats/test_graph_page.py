@@ -222,8 +222,8 @@ def test_a_notebook_shows_a_table() -> None:
     shown = TALKS[0]._repr_html_()
     assert shown == to_table_html(TALKS[0])
     assert "<td><bdi>Helen Parker</bdi> <small>Peop</small></td><td>Work_For</td>" in shown
-    assert "<td>0.75</td><td>5</td><td>0:00.5</td>" in shown
-    assert "<td>0:31.0 to 0:58.5</td>" in UNALIGNED._repr_html_()
+    assert "<td>0.75</td><td>5</td><td>0:00.5 to 0:03.5</td>" in shown
+    assert "<td>in 0:31.0 to 0:58.5</td>" in UNALIGNED._repr_html_()
     assert "no triplets" in extraction("quiet")._repr_html_()
 
 

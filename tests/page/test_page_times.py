@@ -24,7 +24,7 @@ def test_seconds_are_rounded_before_they_are_taken_apart(seconds: float, shown: 
     assert clock_time(seconds) == shown
 
 
-def test_a_statement_is_where_it_begins_or_in_its_chunk_or_nowhere() -> None:
-    assert said_at(TALKS[0].triplets[0]) == "0:00.5"
-    assert said_at(UNALIGNED.triplets[0]) == "0:31.0 to 0:58.5"
+def test_a_statement_is_where_its_words_are_or_in_its_chunk_or_nowhere() -> None:
+    assert said_at(TALKS[0].triplets[0]) == "0:00.5 to 0:03.5"
+    assert said_at(UNALIGNED.triplets[0]) == "in 0:31.0 to 0:58.5"
     assert said_at(Triplet(Entity("a"), "r", Entity("b", start_s=1.0, end_s=2.0))) == ""

@@ -19,10 +19,10 @@ def clock_time(seconds: float) -> str:
 
 
 def said_at(triplet: Triplet) -> str:
-    """Where a statement begins; where it could not be aligned with the sound, the chunk in which it was heard; empty
-    where nothing is known.
+    """From where to where a statement was said; "in" the chunk in which it was heard, where it could not be aligned
+    with the sound; empty where nothing is known.
     """
     if triplet.start_s is None or triplet.end_s is None:
         return ""
-    start = clock_time(triplet.start_s)
-    return start if triplet.times_of == "entities" else f"{start} to {clock_time(triplet.end_s)}"
+    span = f"{clock_time(triplet.start_s)} to {clock_time(triplet.end_s)}"
+    return span if triplet.times_of == "entities" else f"in {span}"
