@@ -115,6 +115,8 @@ def test_evidence_of_another_model_or_of_other_options_never_takes_a_place_that_
                 content.setdefault(one.id, set()).add((run.model, one.head.text, edge.relation, one.tail.text))
     assert all(len(things) == 1 for things in content.values())
     assert len(content) == 4  # two statements by two models
+    rounded = replace(said, head=replace(said.head, start_s=0.5000004))  # what JSON makes 0.5 of
+    assert build_graph([replace(talk, triplets=(rounded,))]).edges[0].evidence[0].id in content
     twice = build_graph([replace(talk, triplets=(said, said))]).edges[0].evidence
     assert len({one.id for one in twice}) == 2
 

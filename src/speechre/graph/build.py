@@ -102,12 +102,18 @@ def _evidence_ids(extraction: Extraction, key: str) -> list[str]:
     seen: Counter[str] = Counter()
     ids = []
     for triplet in extraction.triplets:
-        ends = (triplet.head, triplet.tail)
-        said = [part for e in ends for part in (e.text, e.type, f"{e.start_s}", f"{e.end_s}")]
+        said = [
+            part for e in (triplet.head, triplet.tail) for part in (e.text, e.type, *map(_ms, (e.start_s, e.end_s)))
+        ]
         content = digest(extraction.model, triplet.relation, *said)
         seen[content] += 1
         ids.append(f"{key}-{content}" if seen[content] == 1 else f"{key}-{content}-{seen[content]}")
     return ids
+
+
+def _ms(seconds: float | None) -> str:
+    """As JSON has it: an extraction that was written and read again is the same one."""
+    return "" if seconds is None else f"{seconds:.3f}"
 
 
 def _evidence(extraction: Extraction, triplet: Triplet, evidence_id: str) -> Evidence:
