@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 
 def test_no_file_of_the_shipped_model_is_over_95_mb() -> None:
     files = list((PRETRAINED_DIR / DEFAULT_MODEL).iterdir())
-    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= {f.name for f in files}
+    needed = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+    assert {*needed, "README.md"} <= {f.name for f in files}
     assert all(file.stat().st_size < 95_000_000 for file in files)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 
 from speechre.config import Config
@@ -30,6 +31,14 @@ def tiny_network(prompt_style: str = "compact") -> tuple[SpeechReNetwork, Sequen
     weight[first:] = torch.randn(weight[first:].shape, generator=generator) * 0.4
     weight[[sequencer.tokenizer.eot_id, sequencer.relations_id]] = 0.0
     return network.eval(), sequencer
+
+
+def tones(seed: int, duration_s: float) -> np.ndarray:
+    """Sound at 16 kHz with a changing loudness: nothing that a random model finds silent."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(duration_s * 16_000)) / 16_000
+    together = sum(np.sin(2 * np.pi * f * time + rng.uniform(0, 6)) for f in rng.uniform(100, 3000, 4))
+    return (0.1 * together * (1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)
 
 
 def random_mels(count: int, seed: int = 0, frames: tuple[int, int] = (40, 300)) -> list[torch.Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import networkx
@@ -21,7 +21,9 @@ class Entity:
     """A named thing: its text as written and its type without brackets (``Peop``, not ``<Peop>``).
 
     ``start`` and ``end`` are a half-open span of characters in the utterance's text; ``start_s`` and ``end_s`` are
-    seconds on the recording's own clock. ``None`` means unknown.
+    seconds on the recording's own clock. ``None`` means unknown. ``times_of`` says whose seconds they are: those of
+    the entity's own words or, where these could not be aligned with the sound, those of the whole chunk in which they
+    were heard.
     """
 
     text: str
@@ -31,6 +33,7 @@ class Entity:
     end: int | None = field(default=None, compare=False)
     start_s: float | None = field(default=None, compare=False)
     end_s: float | None = field(default=None, compare=False)
+    times_of: Literal["entity", "chunk"] = field(default="entity", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,11 @@ class Triplet:
         """Where the statement ends: at the later end of both entities. None: unknown."""
         ends = [entity.end_s for entity in (self.head, self.tail) if entity.end_s is not None]
         return max(ends) if len(ends) == 2 else None
+
+    @property
+    def times_of(self) -> Literal["entities", "chunk"]:
+        """What ``start_s`` and ``end_s`` rest on: the words of both entities, or for one of them a whole chunk."""
+        return "chunk" if "chunk" in (self.head.times_of, self.tail.times_of) else "entities"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, as it stands in an extraction."""
@@ -118,7 +126,10 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was heard in one recording; see docs/architecture.md for the JSON form, one object a line."""
+    """What was heard in one recording; see docs/architecture.md for the JSON form, one object a line.
+
+    A statement that was said several times stands in ``triplets`` as often, each time with its own seconds.
+    """
 
     id: str
     source: str
@@ -188,4 +199,6 @@ def _entity_to_dict(entity: Entity) -> dict[str, Any]:
         out["start_s"] = round(entity.start_s, 3)
     if entity.end_s is not None:
         out["end_s"] = round(entity.end_s, 3)
+    if entity.times_of != "entity":
+        out["times_of"] = entity.times_of
     return out

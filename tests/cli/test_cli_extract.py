@@ -22,7 +22,16 @@ EXTRACTION = Extraction(
     source="talk.wav",
     duration_s=12.31,
     model="tiny@123456",
-    triplets=(Triplet(Entity("Ann Lee", "Peop"), "Live_In", Entity("Oslo [north]", "Loc"), 0.813, 5, ("hrt", "htr")),),
+    triplets=(
+        Triplet(
+            Entity("Ann Lee", "Peop", start_s=3.25, end_s=4.0),
+            "Live_In",
+            Entity("Oslo [north]", "Loc", start_s=8.0, end_s=9.0),
+            0.813,
+            5,
+            ("hrt", "htr"),
+        ),
+    ),
     transcript="Ann Lee lives\x1b[31m in Oslo.",
     warnings=("it was cut",),
 )
@@ -34,8 +43,8 @@ def test_table_shows_types_confidence_and_votes(capsys: pytest.CaptureFixture[st
         "talk.wav  12.3 s",
         r'"Ann Lee lives\x1b[31m in Oslo."',  # not a red terminal
         "warning: it was cut",
-        "head            relation  tail                confidence  votes",
-        "Ann Lee (Peop)  Live_In   Oslo [north] (Loc)        0.81    5/6",
+        "head            relation  tail                confidence  votes  at",
+        "Ann Lee (Peop)  Live_In   Oslo [north] (Loc)        0.81    5/6  0:03.2 to 0:09.0",
         "",
     ]
 

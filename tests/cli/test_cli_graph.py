@@ -1,42 +1,22 @@
-"""``speechre extract --format`` with a graph: every format of a folder of recordings, and what is found before a model
-is loaded.
+"""``speechre extract --format`` with a graph: the options of merging, and what is found before a model is loaded.
+test_cli_extract_formats.py has every format.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import networkx
 import pytest
-import rdflib
 
 from speechre.cli import main
-from speechre.cli.graph import FORMATS, SUFFIXES
+from speechre.cli.graph import SUFFIXES
 from speechre.graph_formats.neo4j import FILES
-from speechre.types import Extraction
 from tests.conftest import MakeSound
-from tests.graphs import TALKS, WHO
+from tests.graphs import TALKS, Told
 
 NO_MODEL = ["--model", "there is no such model"]
-
-
-class Told:
-    """In place of an extractor: says :data:`TALKS`, whatever it hears."""
-
-    engine = SimpleNamespace(orders=("hrt",))
-
-    def extract_many(
-        self, sources: Iterable[Path], on_error: object = None, on_progress: object = None
-    ) -> Iterator[Extraction]:
-        for talk, source in zip(TALKS, sources, strict=True):
-            yield Extraction(talk.id, str(source), 0.5, talk.model, talk.triplets, talk.transcript)
 
 
 @pytest.fixture
@@ -51,25 +31,6 @@ def output_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     out, err = capsys.readouterr()
     assert err.splitlines()[0] == "3 entities, 2 triplets, 3 merges, 0 to look at"
     return out
-
-
-def test_csv_turtle_graphml_cypher_and_html_go_to_standard_output(
-    sounds: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = list(csv.DictReader(io.StringIO(output_of([*sounds, "--format", "csv"], capsys), newline="")))
-    assert [row["tail"] for row in rows] == [WHO, WHO, "Geneva"]
-    turtle = rdflib.Graph().parse(data=output_of([*sounds, "--format", "turtle"], capsys), format="turtle")
-    assert len(list(turtle.subjects(rdflib.RDF.type, rdflib.RDF.Statement))) == 3
-    jsonld = json.loads(output_of([*sounds, "--format", "jsonld"], capsys))
-    assert "@graph" in jsonld
-    assert len(networkx.parse_graphml(output_of([*sounds, "--format", "graphml"], capsys))) == 3
-    gexf = output_of([*sounds, "--format", "gexf"], capsys)
-    assert len(networkx.read_gexf(io.BytesIO(gexf.encode()))) == 3
-    lines = output_of([*sounds, "--format", "cypher"], capsys).splitlines()
-    assert [len(json.loads(line)["parameters"]["rows"]) for line in lines] == [2, 3, 2, 3]
-    page = output_of([*sounds, "--format", "html"], capsys)
-    assert page.startswith("<!doctype html>")
-    assert page.count("data:audio/ogg;base64,") == 2
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".jsonl"])
@@ -112,17 +73,6 @@ def test_merging_can_be_chosen(
     assert capsys.readouterr().err.splitlines() == [counts]
 
 
-@pytest.mark.parametrize("style", FORMATS)
-def test_a_place_that_cannot_be_written_is_found_before_the_model_loads(
-    style: str, make_sound: MakeSound, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sound = str(make_sound())
-    bad = f"{sound}/out"  # below a file
-    assert main(["extract", sound, *NO_MODEL, "--format", style, "--output", bad]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"UsageError: {bad}: cannot be written: ")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -131,6 +81,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_model_loads(
         (["--apart", "a=b"], "--apart has no effect on table; leave it out"),
         (["--format", "csv", "--merge", "magic"], 'unknown merge rule "magic"'),
         (["--format", "csv", "--apart", "Bush"], 'got "Bush", expected two names with "=" between them'),
+        (["--format", "csv", "--merge", "none", "--apart", "a=b"], "--apart has no effect with --merge none"),
         (["--format", "xls"], "invalid choice: 'xls'"),
     ],
 )

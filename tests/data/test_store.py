@@ -265,12 +265,15 @@ def test_to_dict_and_back(utterance: Utterance) -> None:
 
 
 def test_predictions_are_what_an_extraction_writes(tmp_path: Path) -> None:
-    triplet = Triplet(Entity("A", "Peop", start_s=0.5), "Kill", Entity("B"), 0.75, 2, ("hrt", "rht"))
+    triplet = Triplet(
+        Entity("A", "Peop", start_s=0.5), "Kill", Entity("B", end_s=4.0, times_of="chunk"), 0.75, 2, ("hrt", "rht")
+    )
     rows = [Extraction(i, "a.wav", 1.0, "m", triplets).to_dict() for i, triplets in (("x", (triplet,)), ("y", ()))]
     read = read_predictions(save(tmp_path / "p.jsonl", *rows))
     assert read == {"x": [triplet], "y": []}
     back = read["x"][0]
     assert (back.confidence, back.votes, back.orders, back.head.start_s) == (0.75, 2, ("hrt", "rht"), 0.5)
+    assert (back.head.times_of, back.tail.times_of) == ("entity", "chunk")
     assert read_predictions(save(tmp_path / "none.jsonl")) == {}
 
 
@@ -326,6 +329,7 @@ def test_a_report_wants_the_right_kinds_and_scoring_alone_does_not_look(
                 ({"confidence": "high"}, "confidence 'high'"),
                 ({"confidence": 10**400}, "expected a number"),
                 ({"head": {"text": "A", "start_s": 10**400}}, "expected a number"),
+                ({"head": {"text": "A", "times_of": "song"}}, 'times_of \'song\'; expected "entity" or "chunk"'),
                 ({"votes": -1}, "-1 votes"),
                 ({"orders": "hrt"}, "the orders 'hrt'"),
             ]

@@ -97,6 +97,18 @@ def test_characters_become_those_of_the_joined_transcript() -> None:
     assert second.head.start is None
 
 
+def test_what_two_chunks_heard_at_once_is_told_once_and_what_was_said_again_stays() -> None:
+    def at(start_s: float, confidence: float) -> Triplet:
+        head = replace(ANN.head, start_s=start_s, end_s=start_s + 0.5)
+        return replace(
+            ANN, head=head, tail=replace(ANN.tail, start_s=start_s + 1, end_s=start_s + 2), confidence=confidence
+        )
+
+    told = [(at(28.0, 0.4),), (at(28.1, 0.7), at(40.0, 0.9)), (at(900.0, 0.5),)]
+    merged = merge_analyses([replace(analysis({"hrt": []}), triplets=triplets) for triplets in told])
+    assert [(t.start_s, t.confidence) for t in merged.triplets] == [(40.0, 0.9), (28.1, 0.7), (900.0, 0.5)]
+
+
 def test_without_constraints_triplets_stay_as_written() -> None:
     same = Triplet(Entity("Ann", "Peop"), "Kill", Entity("Ann,", "Peop"))
     written = decoded({"hrt": [same]})

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from speechre.decode.alignment import TranscriptTimes
-from speechre.decode.ensemble import Analysis
+from speechre.decode.ensemble import Analysis, is_said_again
 from speechre.extract.chunks import TimeMap
-from speechre.extract.evidence import NO_TRANSCRIPT, is_said_again, locate
+from speechre.extract.evidence import NO_TRANSCRIPT, locate
 from speechre.types import Entity, Triplet
 
 TEXT = "Oslo is far. Ann Lee, Ann said, lives in Oslo now."
@@ -41,7 +41,7 @@ def test_entities_get_the_seconds_and_characters_of_their_words() -> None:
     assert (found.tail.start, found.tail.end) == (0, 4)
     assert (found.tail.start_s, found.tail.end_s) == pytest.approx((100.0, 100.5))
     assert (found.start_s, found.end_s) == pytest.approx((100.0, 102.2))
-    assert found.to_dict()["head"]["start_s"] == 101.3
+    assert found.to_dict()["head"] == {"text": "Ann Lee", "type": "Peop", "start_s": 101.3, "end_s": 102.2}
 
 
 def test_of_several_mentions_the_two_that_lie_closest_together_are_taken() -> None:
@@ -68,12 +68,17 @@ def test_what_was_not_said_has_the_chunk_s_span_and_a_warning() -> None:
     (found,) = located.triplets
     assert (found.head.start, found.head.start_s, found.head.end_s) == (None, 100.0, 110.0)
     assert found.tail.start == 0
+    assert (found.head.times_of, found.tail.times_of) == ("chunk", "entity")
+    head, tail = (found.to_dict()[end] for end in ("head", "tail"))
+    assert head == {"text": "Bo", "type": "Peop", "start_s": 100.0, "end_s": 110.0, "times_of": "chunk"}
+    assert "times_of" not in tail
     assert located.warnings == ("before", '"Bo" is not in the transcript; its times are those of the whole chunk')
 
 
 def test_without_a_transcript_everything_has_the_chunk_s_span_and_one_warning_says_so() -> None:
     located = locate(analysis(triplet("Bo", "Oslo"), triplet("Ann", "Oslo"), transcript=None), CLOCK)
     assert all((t.start_s, t.end_s) == (100.0, 110.0) for t in located.triplets)
+    assert {e.times_of for t in located.triplets for e in (t.head, t.tail)} == {"chunk"}
     assert located.warnings == ("before", NO_TRANSCRIPT)
     assert locate(analysis(transcript=None), CLOCK).warnings == ("before",)
 

@@ -14,16 +14,9 @@ from speechre import AudioError, AudioRef, Extraction, Extractor, Utterance
 from speechre.errors import CheckpointError, UsageError
 from speechre.extract.extractor import NO_SPEECH
 from speechre.extract.vad import FRAME_SAMPLES
+from tests.tiny import tones
 
 RATE = 16000
-
-
-def sound(seed: int, duration_s: float) -> np.ndarray:
-    """Tones with a changing loudness: nothing that a random model finds silent."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(int(duration_s * RATE)) / RATE
-    tones = sum(np.sin(2 * np.pi * f * time + rng.uniform(0, 6)) for f in rng.uniform(100, 3000, 4))
-    return (0.1 * tones * (1 + np.sin(2 * np.pi * 3 * time))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +27,7 @@ def extractor(tiny_model_dir: Path) -> Extractor:
 @pytest.fixture
 def wav(tmp_path: Path) -> Path:
     path = tmp_path / "talk.wav"
-    soundfile.write(path, sound(1, 2.5), RATE, subtype="FLOAT")
+    soundfile.write(path, tones(1, 2.5), RATE, subtype="FLOAT")
     return path
 
 
@@ -44,7 +37,7 @@ def test_every_kind_of_input_gives_the_same_answer(extractor: Extractor, wav: Pa
     assert by_path.source == str(wav)
     assert by_path.duration_s == pytest.approx(2.5)
     assert set(by_path.relation_probabilities) == set(extractor.checkpoint.schema.relation_types)
-    array = sound(1, 2.5)
+    array = tones(1, 2.5)
     utterance = Utterance("u1", AudioRef(str(wav)))
     others = [
         extractor(str(wav)),
@@ -78,11 +71,11 @@ def test_a_list_gives_a_list_and_a_generator_a_lazy_iterator(extractor: Extracto
 def test_a_window_of_an_utterance_is_what_is_heard(extractor: Extractor, wav: Path) -> None:
     windowed = extractor(Utterance("w", AudioRef(str(wav), start_s=0.5, duration_s=1.0)))
     assert windowed.duration_s == pytest.approx(1.0)
-    assert windowed.transcript == extractor(sound(1, 2.5)[RATE // 2 : RATE // 2 + RATE], RATE).transcript
+    assert windowed.transcript == extractor(tones(1, 2.5)[RATE // 2 : RATE // 2 + RATE], RATE).transcript
 
 
 def test_answers_do_not_depend_on_batch_size_or_neighbours(tiny_model_dir: Path) -> None:
-    recordings = [(sound(seed, 0.4 + 0.31 * seed), RATE) for seed in range(16)]
+    recordings = [(tones(seed, 0.4 + 0.31 * seed), RATE) for seed in range(16)]
 
     def answers(batch_size: int, sequence: list[int]) -> dict[int, object]:
         extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=batch_size, beams=2)
@@ -118,7 +111,7 @@ def test_the_shipped_model_answers_alike_in_any_batch() -> None:
 
 
 def test_long_recordings_are_chunked(extractor: Extractor) -> None:
-    extraction = extractor(sound(3, 41.0), RATE)
+    extraction = extractor(tones(3, 41.0), RATE)
     assert extraction.duration_s == pytest.approx(41.0)
     assert extraction.transcript is not None
 
@@ -128,7 +121,7 @@ def test_candidates_are_what_the_vote_weighed_and_answers_stay_the_same(
     decode: dict[str, object], tiny_model_dir: Path
 ) -> None:
     """In short recordings and in one of two chunks; without a threshold the extractor answers with all of them."""
-    recordings = [(sound(seed, 0.5 + seed), RATE) for seed in range(4)] + [(sound(3, 41.0), RATE)]
+    recordings = [(tones(seed, 0.5 + seed), RATE) for seed in range(4)] + [(tones(3, 41.0), RATE)]
     strict, loose = (
         Extractor.from_pretrained(tiny_model_dir, beams=2, **options)
         for options in (decode, {**decode, "threshold": 0.0, "min_votes": 1})
@@ -180,7 +173,7 @@ def talk(duration_s: float, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     parts = []
     while sum(map(len, parts)) < duration_s * RATE:
-        parts += [sound(int(rng.integers(1000)), rng.uniform(2, 8)), np.zeros(round(rng.uniform(0.6, 1.5) * RATE))]
+        parts += [tones(int(rng.integers(1000)), rng.uniform(2, 8)), np.zeros(round(rng.uniform(0.6, 1.5) * RATE))]
     return np.concatenate(parts)[: round(duration_s * RATE)].astype(np.float32)
 
 
@@ -253,7 +246,7 @@ def test_speech_without_a_pause_is_told_once(
     extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=4)
     all_speech = lambda samples: np.ones(len(samples) // FRAME_SAMPLES, dtype=bool)  # noqa: E731
     monkeypatch.setattr("speechre.extract.extractor.make_detector", lambda name: all_speech)
-    path = write(tmp_path / "steady.wav", sound(3, 45.0))
+    path = write(tmp_path / "steady.wav", tones(3, 45.0))
     parts = list(extractor.stream(path))
     assert len(parts) == 2
     (_, first_end), (second_start, _) = (map(float, p.id.split("#t=")[1].split(",")) for p in parts)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from speechre.errors import DataError
-from speechre.graph import Conflict, KnowledgeGraph, Node, Span, build_graph
+from speechre.graph import Conflict, KnowledgeGraph, Node, Span, build_graph, resolve
 from speechre.graph.build import canonical_name
 from speechre.graph.model import Mention
 from speechre.types import Entity, Extraction, Triplet
-from tests.graphs import TALKS, WHO, extraction, org, person, place
+from tests.graphs import TALKS, UNALIGNED, WHO, extraction, org, person, place
 
 
 def the(graph: KnowledgeGraph, name: str) -> Node:
@@ -64,6 +65,20 @@ def test_a_span_is_that_of_the_entities_or_is_marked_as_the_recordings() -> None
     assert edge.evidence[0].span == Span(0.0, 10.0, "recording")
 
 
+def test_the_chunk_s_times_of_what_could_not_be_aligned_are_marked_so() -> None:
+    graph = build_graph([UNALIGNED])
+    (evidence,) = graph.edges[0].evidence
+    assert evidence.span == Span(31.0, 58.5, "chunk")
+    assert evidence.head.span == Span(31.0, 58.5, "chunk")
+    assert evidence.tail.span == Span(40.0, 40.5, "entities")
+    assert evidence.to_dict()["head_span"] == {"start_s": 31.0, "end_s": 58.5, "source": "chunk"}
+    assert evidence.to_dict()["tail_span"] == {"start_s": 40.0, "end_s": 40.5, "source": "entities"}
+    # However the ends are sorted in time, the whole is no more exact than the less exact one.
+    other = replace(UNALIGNED.triplets[0], head=UNALIGNED.triplets[0].tail, tail=UNALIGNED.triplets[0].head)
+    (edge,) = build_graph([replace(UNALIGNED, triplets=(other,))]).edges
+    assert edge.evidence[0].span == Span(31.0, 58.5, "chunk")
+
+
 def test_merging_can_be_switched_off() -> None:
     graph = build_graph(TALKS, rules=())
     assert len(graph.nodes) == 6
@@ -81,6 +96,37 @@ def test_ids_are_the_same_when_recordings_are_added_and_differ_between_sources()
     elsewhere = build_graph([replace(TALKS[0], source="other/monday.wav")])
     assert not {node.id for node in alone.nodes} & {node.id for node in elsewhere.nodes}
     assert alone.nodes[0].id.startswith("helen-parker-")
+
+
+def test_evidence_of_another_model_or_of_other_options_never_takes_a_place_that_is_taken() -> None:
+    """Two exports of one recording meet in a database by their ids: whatever says something else has another one."""
+    talk = TALKS[0]
+    said, again = talk.triplets
+    runs = [
+        talk,
+        replace(talk, model="other@2"),
+        replace(talk, triplets=(again, said)),
+        replace(talk, triplets=(again,)),
+    ]
+    content: dict[str, set[tuple[str, ...]]] = {}
+    for run in runs:
+        for edge in build_graph([run]).edges:
+            for one in edge.evidence:
+                content.setdefault(one.id, set()).add((run.model, one.head.text, edge.relation, one.tail.text))
+    assert all(len(things) == 1 for things in content.values())
+    assert len(content) == 4  # two statements by two models
+    rounded = replace(said, head=replace(said.head, start_s=0.5000004))  # what JSON makes 0.5 of
+    assert build_graph([replace(talk, triplets=(rounded,))]).edges[0].evidence[0].id in content
+    twice = build_graph([replace(talk, triplets=(said, said))]).edges[0].evidence
+    assert len({one.id for one in twice}) == 2
+
+
+def test_a_statement_that_was_made_twice_in_a_recording_has_two_pieces_of_evidence() -> None:
+    def at(start_s: float) -> Triplet:
+        return Triplet(person("Ann Lee", start_s, start_s + 1), "Work_For", org("Intel", start_s + 2, start_s + 3), 0.5)
+
+    (edge,) = build_graph([extraction("hour", at(10.0), at(3000.0), duration_s=3600.0)]).edges
+    assert [one.span for one in edge.evidence] == [Span(10.0, 13.0, "entities"), Span(3000.0, 3003.0, "entities")]
 
 
 def test_two_extractions_of_one_id_are_refused() -> None:
@@ -127,6 +173,8 @@ def test_conflicts_are_told_and_nothing_is_taken_away() -> None:
     assert sorted(kinds(graph.conflicts)) == ["direction", "relation", "type"]
     texts = {conflict.kind: conflict.text for conflict in graph.conflicts}
     assert texts["type"] == '"Washington" is told as Loc and as Peop; kept apart'
+    untyped = extraction("talk", Triplet(Entity("Washington"), "Live_In", place("Washington")))
+    assert build_graph([untyped]).conflicts[0].text == '"Washington" is told as no type and as Loc; kept apart'
     assert texts["direction"] == 'Kill between "Aaron Burr" and "Alexander Hamilton" is told both ways'
     assert texts["relation"] == 'from "Aaron Burr" to "New York" both Live_In and Work_For are told'
 
@@ -189,3 +237,29 @@ def test_a_thousand_recordings_of_one_town_are_merged_in_passing() -> None:
     graph = build_graph(many)
     assert len(graph.nodes) == 1001
     assert len(graph.find("Oslo")[0].mentions) == 1000
+
+
+def test_the_work_grows_with_the_recordings_and_not_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that only their recording explains, and one that all share, in many recordings."""
+    calls = Counter[int]()
+    fit = resolve._Groups._fit
+    size = 0
+
+    def counted(*arguments: Any) -> Any:
+        calls[size] += 1
+        return fit(*arguments)
+
+    monkeypatch.setattr(resolve._Groups, "_fit", counted)
+    for size in (100, 400):
+        graph = build_graph(
+            extraction(
+                f"r{n}",
+                Triplet(person("Johnson"), "Live_In", place("the united states")),
+                Triplet(person(f"Ann Johnson {n}"), "Live_In", place("US")),
+            )
+            for n in range(size)
+        )
+        (states,) = graph.find("US")
+        assert states.texts == ("the united states", "US")
+        assert graph.conflicts == ()
+    assert calls[400] < 5 * calls[100] + 100

@@ -27,6 +27,11 @@ from speechre.graph.sounds import sound_of, sounds_near
         ("?!", "Other", ""),
         ("C#", "Other", "c#"),
         ("וָשִׁינגטון", "Loc", "ושינגטון"),
+        ("مُحَمَّد", "Peop", "محمد"),
+        ("Ёлкин Андрей", "Peop", "елкин андреи"),
+        ("दिल्ली", "Loc", "दिल्ली"),
+        ("ガーナ", "Loc", "ガーナ"),
+        ("서울", "Loc", "서울"),
     ],
 )
 def test_words_are_what_is_left_of_writing(text: str, type: str, words: str) -> None:
@@ -41,6 +46,7 @@ def test_words_are_what_is_left_of_writing(text: str, type: str, words: str) -> 
         ("George Bush Jr.", "george bush", (), "junior"),
         ("Henry the Eighth", "henry 8", (), ""),
         ("Henry VIII", "henry 8", (), ""),
+        ("Doctor the Second", "the 2", ("doctor",), ""),
         ("King Charles III", "king charles", (), "3"),
         ("President", "president", (), ""),
         ("J. K. Rowling", "jk rowling", (), ""),
@@ -71,7 +77,7 @@ def test_a_description_is_no_name(text: str) -> None:
     assert parse_name(text, "Peop").is_description
 
 
-@pytest.mark.parametrize("text", ["the Hague", "Bank of England", "Anderson", "the 82nd"])
+@pytest.mark.parametrize("text", ["the Hague", "Bank of England", "Anderson", "the 82nd", "the united states"])
 def test_a_name_is_no_description(text: str) -> None:
     assert not parse_name(text, "Org").is_description
 
@@ -114,6 +120,11 @@ def test_one_vowel_inside_a_long_word_is_near_and_no_other_difference_is() -> No
     assert not sounds_near(sound_of("johnson"), sound_of("johnston"))
     assert not sounds_near(sound_of("martino"), sound_of("martina"))
     assert not sounds_near(sound_of("ander"), sound_of("andor"))
+
+
+@pytest.mark.parametrize(("one", "other"), [("दिल्ली", "दल"), ("ガーナ", "カーナ"), ("ดำ", "ดา")])
+def test_marks_that_make_another_word_are_kept(one: str, other: str) -> None:
+    assert parse_name(one, "Loc").words != parse_name(other, "Loc").words
 
 
 @given(st.text(), st.sampled_from(["Peop", "Org", "Loc", "Other", ""]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +143,24 @@ def test_every_use_is_in_one_group_of_its_type_and_the_merges_make_the_group(use
     for group, merges in zip(resolution.groups, resolution.merges, strict=True):
         assert len({use.type for use in group}) == 1
         assert len(merges) == len(group) - 1  # a tree: every merge was needed, and every member has its reason
+
+
+# Words that the rules know, in any sequence: what nobody says must not break them either.
+_WORDS = (
+    "the of and Mr Mrs Dr President Doctor Judge King Pope Helen Bill William John Quincy Parker Anderson Andersen Jr "
+    "Senior II the Second 8th Bank Company Inc Corp University Airlines Group US United States NSB WHO World St Mt Ore "
+    "Oregon , Portland A J . & - 's ガーナ дом"
+)
+PHRASES = st.lists(st.sampled_from(_WORDS.split()), min_size=1, max_size=6).map(" ".join)
+ANY_USES = st.lists(
+    st.builds(Use, st.sampled_from(["r1", "r2"]), PHRASES, st.sampled_from(["Peop", "Org", "Loc", "X"])), max_size=20
+)
+
+
+@given(ANY_USES, st.sets(st.sampled_from(RULE_NAMES)))
+def test_any_names_can_be_resolved_by_any_rules(uses: list[Use], rules: set[str]) -> None:
+    resolution = resolve(uses, rules=rules, apart=[("Helen", "John")], stated_apart=pairwise(uses))
+    assert sorted((use for group in resolution.groups for use in group), key=str) == sorted(set(uses), key=str)
 
 
 @given(USES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,53 @@ def test_without_times_the_whole_recording_is_played_and_the_page_says_so(
     browser.page.click("#triplets button >> nth=1")
     browser.wait_until("document.querySelector('audio').currentTime > 0.3")
     assert "the whole recording: its entities have no times" in browser.page.inner_text("#details")
+
+
+def test_the_evidence_s_seconds_are_played_and_a_chunk_is_called_one(open_page: Any, make_sound: MakeSound) -> None:
+    """Two parts of one recording, as a stream gives them, share one sound."""
+    source = str(make_sound("talk.wav", 6.0))
+    parts = [
+        extraction(
+            "talk#t=0.00,3.00",
+            Triplet(person("Ann", 0.5, 1.0), "Work_For", org("Intel", 1.2, 1.5), 0.75),
+            source=source,
+        ),
+        extraction(
+            "talk#t=3.00,6.00",
+            Triplet(
+                replace(person("Bo", 3.0, 4.5), times_of="chunk"),
+                "Live_In",
+                replace(place("Oslo"), start_s=3.5, end_s=4.0),
+                0.5,
+            ),
+            source=source,
+        ),
+    ]
+    graph = build_graph(parts)
+    browser = open_page(graph, sounds=read_sounds(graph)[0])
+    browser.page.click("#triplets button >> nth=1")
+    browser.wait_until("document.querySelectorAll('audio')[1].currentTime >= 3.0")
+    assert "0:03.0 to 0:04.5" in browser.page.inner_text("#details")
+    assert "the whole chunk in which it was heard" in browser.page.inner_text("#details")
+    browser.wait_until("document.querySelectorAll('audio')[1].paused")
+    (first_s, _), (second_s, _) = browser.players()
+    assert first_s == 0
+    assert 4.5 <= second_s < 5.5
+    assert browser.said == []
+
+
+def test_a_large_graph_is_drawn_and_searched(open_page: Any) -> None:
+    talks = [
+        extraction(
+            f"r{n}", *(Triplet(person(f"P{n} Q{k}"), "Live_In", place(f"Town {(n * 7 + k) % 300}")) for k in range(15))
+        )
+        for n in range(100)
+    ]
+    browser = open_page(build_graph(talks))
+    browser.page.fill("#search", "p99 q3")
+    assert browser.page.inner_text("#num-shown") == "1 of 1500"
+    assert browser.page.evaluate("cy.nodes().length") == 1800
+    assert browser.said == []
 
 
 def test_slider_and_search_hide_what_does_not_fit(open_page: Any, make_sound: MakeSound) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from speechre.cli import build_parser
+from speechre.cli.extract import STYLES
 from speechre.cli.graph import FORMATS, SUFFIXES
 from speechre.graph import RULE_NAMES, build_graph
-from speechre.graph_formats.rdf import to_rdf
-from tests.graphs import TALKS, WHO
+from speechre.graph.model import SpanSource
+from speechre.graph_formats import GRAPH_FORMATS
+from speechre.graph_formats.rdf import to_rdf, to_turtle
+from speechre.types import Triplet
+from tests.graphs import TALKS, WHO, extraction, person
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "graphs.md").read_text(encoding="utf-8")
@@ -43,11 +49,38 @@ def test_the_query_answers() -> None:
     ]
 
 
+def test_the_statement_shown_is_what_is_written() -> None:
+    head, tail = person("Aaron Burr", 0.0, 0.8), person("Alexander Hamilton", 1.5, 2.7)
+    burr = replace(
+        extraction("burr", Triplet(head, "Kill", tail, 0.34, 0), source="samples/burr.flac", duration_s=4.455),
+        model="speechre-tiny-conll04@0a3cfc",
+    )
+    (shown,) = blocks("turtle")
+    assert shown in to_turtle(build_graph([burr]))
+
+
+def test_what_is_said_to_come_as_it_is_heard_does() -> None:
+    always, _, unmerged, at_end = (
+        set(re.findall(r"`(\w+)`", cell))
+        for cell in re.findall(
+            r"^\| always ([^|]*) \| ([^|]*) \|\n\| with `--merge none` also ([^|]*) \| ([^|]*) \|", PAGE, re.M
+        )[0]
+    )
+    assert always | set(FORMATS) == set(STYLES)
+    assert unmerged == at_end == {name for name, one in GRAPH_FORMATS.items() if one.write_more}
+
+
+def test_the_kinds_of_spans_are_the_code_s() -> None:
+    table = PAGE.split("| `span` |")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == get_args(SpanSource)
+
+
 def test_the_tables_name_every_rule_and_every_format() -> None:
     first_cells = re.findall(r"^\| ((?:`\w+` ?)+) \|", PAGE, re.MULTILINE)
     named = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
     assert [name for name in named if name in RULE_NAMES] == list(RULE_NAMES)
-    assert {name for name in named if name not in RULE_NAMES} - {"format"} == set(FORMATS)
+    spans = {"span", *get_args(SpanSource)}
+    assert {name for name in named if name not in RULE_NAMES} - {"format"} - spans == set(FORMATS)
 
 
 def test_the_suffixes_are_those_that_choose_a_format() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from speechre.graph_formats.neo4j import (
     to_neo4j_files,
 )
 from speechre.graph_formats.text import clean_text
-from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, WHO
+from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, UNALIGNED, WHO
 
 # Ladybug (once Kuzu) speaks Cypher and wants tables first; Neo4j does not.
 TABLES = (
@@ -32,7 +33,9 @@ TABLES = (
     "transcript STRING)",
     "CREATE NODE TABLE Entity(id STRING PRIMARY KEY, name STRING, type STRING, texts STRING[], merges STRING[])",
     "CREATE NODE TABLE Evidence(id STRING PRIMARY KEY, relation STRING, relation_id STRING, head_text STRING, "
-    "tail_text STRING, start_s DOUBLE, end_s DOUBLE, span STRING, confidence DOUBLE, votes INT64)",
+    "tail_text STRING, start_s DOUBLE, end_s DOUBLE, span STRING, head_start_s DOUBLE, head_end_s DOUBLE, "
+    "head_span STRING, tail_start_s DOUBLE, tail_end_s DOUBLE, tail_span STRING, confidence DOUBLE, "
+    "votes INT64, model STRING)",
     "CREATE REL TABLE RELATION(FROM Entity TO Entity, id STRING, type STRING, confidence DOUBLE, num_evidence INT64)",
     "CREATE REL TABLE HEAD(FROM Evidence TO Entity)",
     "CREATE REL TABLE TAIL(FROM Evidence TO Entity)",
@@ -101,6 +104,27 @@ def test_a_database_runs_it_twice_and_holds_the_graph_once(database: Any) -> Non
     ]
     (found,) = database.execute("MATCH (e:Entity {name: 'Helen Parker'}) RETURN e.texts")
     assert found == [["Helen Parker", "Dr. Helen Parker", "Parker"]]
+
+
+def test_a_recording_that_two_models_heard_keeps_what_each_of_them_said(database: Any) -> None:
+    for model in ("tiny@1", "base@2"):
+        fill(database, build_graph([replace(TALKS[0], model=model)]))
+    asked = "MATCH (s:Evidence)-[:HEAD]->(h:Entity) RETURN s.model, s.relation, h.name"
+    assert sorted(database.execute(asked)) == [
+        ["base@2", "Live_In", "Helen Parker"],
+        ["base@2", "Work_For", "Helen Parker"],
+        ["tiny@1", "Live_In", "Helen Parker"],
+        ["tiny@1", "Work_For", "Helen Parker"],
+    ]
+
+
+def test_the_chunk_s_seconds_are_marked_so(database: Any) -> None:
+    fill(database, build_graph([UNALIGNED]))
+    asked = "MATCH (s:Evidence) RETURN s.end_s, s.span, s.head_start_s, s.head_span, s.tail_start_s, s.tail_span"
+    assert list(database.execute(asked)) == [[58.5, "chunk", 31.0, "chunk", 40.0, "entities"]]
+    (row,) = read(to_neo4j_files(build_graph([UNALIGNED]))["evidence.csv"])
+    assert (row["span"], row["head_span"], row["tail_span"]) == ("chunk", "chunk", "entities")
+    assert (row["head_start_s:double"], row["tail_start_s:double"]) == ("31.0", "40.0")
 
 
 def test_pasted_cypher_stays_text_in_a_database(database: Any) -> None:

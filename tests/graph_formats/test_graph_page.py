@@ -6,9 +6,12 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from speechre.audio import read_audio
@@ -16,9 +19,9 @@ from speechre.graph import build_graph
 from speechre.graph_formats.notebook import to_table_html
 from speechre.graph_formats.page import read_sounds, script_json, to_html
 from speechre.graph_formats.text import clean_text
-from speechre.types import Extraction, Triplet
+from speechre.types import Entity, Extraction, Triplet
 from tests.conftest import MakeSound
-from tests.graphs import NASTY, NASTY_TALK, NASTY_TEXTS, TALKS, WHO, extraction, person, place
+from tests.graphs import NASTY, NASTY_TALK, NASTY_TEXTS, TALKS, UNALIGNED, WHO, extraction, person, place
 
 
 class Page(HTMLParser):
@@ -140,12 +143,67 @@ def test_sound_is_inside_as_long_as_there_is_room(make_sound: MakeSound, tmp_pat
     assert len(read_audio(sounds["talk"])) == 8000
     assert notes["gone"] == "no player: no/such.wav is no file"
     assert notes["bad"].startswith(f"no player: {bad}")
-    recordings = Page(to_html(graph, sounds=sounds, notes=notes)).data["recordings"]
-    assert recordings[0]["sound"].startswith("data:audio/ogg;base64,T2dnUw")
-    assert [r["sound"] for r in recordings[1:]] == [None, None]
+    data = Page(to_html(graph, sounds=sounds, notes=notes)).data
+    recordings = data["recordings"]
+    assert data["sounds"][0].startswith("data:audio/ogg;base64,T2dnUw")
+    assert [r["sound"] for r in recordings] == [0, None, None]
     assert recordings[1]["sound_note"] == notes["gone"]
     _, small = read_sounds(graph, max_bytes=100)
     assert small["talk"] == "no player: more than 0.0001 MB of sound would make the page too large"
+
+
+def test_sound_is_read_no_further_than_there_is_room(monkeypatch: pytest.MonkeyPatch, make_sound: MakeSound) -> None:
+    num_read = 0
+
+    def endless(source: str) -> Iterator[np.ndarray]:
+        nonlocal num_read
+        while True:
+            num_read += 1
+            yield np.random.default_rng(num_read).uniform(-0.5, 0.5, 16_000).astype(np.float32)
+
+    monkeypatch.setattr("speechre.audio.read_blocks", endless)
+    _, notes = read_sounds(build_graph([extraction("talk", source=str(make_sound("talk.wav")))]), max_bytes=50_000)
+    assert notes["talk"] == "no player: more than 0.05 MB of sound would make the page too large"
+    assert num_read < 60
+
+
+def test_the_parts_of_one_recording_share_its_sound(make_sound: MakeSound) -> None:
+    source = str(make_sound("talk.wav", 0.5))
+    parts = [extraction(f"talk#t={n}.00,{n + 1}.00", source=source) for n in range(3)]
+    graph = build_graph(parts)
+    sounds, _ = read_sounds(graph, max_bytes=4000)
+    data = Page(to_html(graph, sounds=sounds)).data
+    assert len(data["sounds"]) == 1
+    assert [recording["sound"] for recording in data["recordings"]] == [0, 0, 0]
+
+
+def test_a_name_that_is_not_utf8_keeps_its_sound_and_is_not_another_s(make_sound: MakeSound) -> None:
+    source = str(make_sound("talk.wav", 0.5))
+    graph = build_graph([extraction(f"caf{byte}", source=source) for byte in ("\udce9", "\udcea")])
+    recordings = Page(to_html(graph, sounds=read_sounds(graph)[0])).data["recordings"]
+    assert [recording["sound"] for recording in recordings] == [0, 0]
+    assert len({recording["id"] for recording in recordings}) == 2
+
+
+def test_mentions_are_marked_where_they_stand_whatever_else_is_written_alike() -> None:
+    transcript = "Washington lives in Washington, he said in Washington."
+    talk = extraction(
+        "x",
+        Triplet(
+            Entity("Washington", "Peop", start=0, end=10), "Live_In", Entity("Washington", "Loc", start=20, end=30)
+        ),
+        transcript=transcript,
+    )
+    data = Page(to_html(build_graph([talk]))).data
+    types = {node["id"]: node["type"] for node in data["nodes"]}
+    pieces = [(text, types.get(node_id)) for text, node_id in data["recordings"][0]["segments"]]
+    assert pieces[:3] == [("Washington", "Peop"), (" lives in ", None), ("Washington", "Loc")]
+    assert "".join(text for text, _ in pieces) == transcript
+    assert [kind for text, kind in pieces if text == "Washington"] == ["Peop", "Loc", "Peop"]
+    # Characters that are not those of the text are another transcript's: the words are looked for.
+    moved = replace(talk, transcript=f"So {transcript}")
+    (recording,) = Page(to_html(build_graph([moved]))).data["recordings"]
+    assert "".join(text for text, _ in recording["segments"]) == moved.transcript
 
 
 def test_the_library_comes_with_its_licence() -> None:
@@ -164,7 +222,8 @@ def test_a_notebook_shows_a_table() -> None:
     shown = TALKS[0]._repr_html_()
     assert shown == to_table_html(TALKS[0])
     assert "<td><bdi>Helen Parker</bdi> <small>Peop</small></td><td>Work_For</td>" in shown
-    assert "<td>0.75</td><td>5</td>" in shown
+    assert "<td>0.75</td><td>5</td><td>0:00.5 to 0:03.5</td>" in shown
+    assert "<td>in 0:31.0 to 0:58.5</td>" in UNALIGNED._repr_html_()
     assert "no triplets" in extraction("quiet")._repr_html_()
 
 

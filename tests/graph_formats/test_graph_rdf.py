@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -15,7 +16,8 @@ from speechre.errors import UsageError
 from speechre.graph import KnowledgeGraph, build_graph
 from speechre.graph_formats.rdf import to_jsonld, to_rdf, to_turtle
 from speechre.graph_formats.text import clean_text
-from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, WHO, extraction
+from speechre.types import Entity, Triplet
+from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, UNALIGNED, WHO, extraction, person
 
 # rdflib's own JSON-LD parser uses what rdflib deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")
@@ -36,10 +38,9 @@ PREFIX speechre: <urn:speechre:vocabulary:>
 PROVENANCE = """
 SELECT ?head ?tail ?source ?start ?end ?span ?confidence ?votes ?model WHERE {
   ?statement rdf:subject/rdfs:label ?head ; rdf:predicate relation:Work_For ; rdf:object/rdfs:label ?tail ;
-    speechre:confidence ?confidence ; speechre:votes ?votes ;
+    speechre:confidence ?confidence ; speechre:votes ?votes ; speechre:spanFrom ?span ;
     prov:wasDerivedFrom ?part ; prov:wasGeneratedBy ?extraction .
-  ?part dcterms:isPartOf ?recording ; speechre:startSeconds ?start ; speechre:endSeconds ?end ;
-    speechre:spanFrom ?span .
+  ?part dcterms:isPartOf ?recording ; speechre:startSeconds ?start ; speechre:endSeconds ?end .
   ?recording dcterms:source ?source .
   ?extraction prov:used ?recording ; prov:wasAssociatedWith/rdfs:label ?model .
 } ORDER BY ?source
@@ -58,6 +59,42 @@ def test_who_said_it_when_and_how_sure_can_be_asked(write: Callable[[KnowledgeGr
         (*both, "monday.wav", Decimal("0.5"), Decimal("3.5"), "entities", Decimal("0.75"), 5, "tiny@1"),
         (*both, "tuesday.wav", Decimal(4), Decimal(6), "entities", Decimal("0.25"), 1, "tiny@1"),
     ]
+
+
+@pytest.mark.parametrize(("write", "name"), FORMATS)
+def test_head_and_tail_have_seconds_of_their_own_where_they_are_known(
+    write: Callable[[KnowledgeGraph], str], name: str
+) -> None:
+    found = rdflib.Graph().parse(data=write(build_graph([TALKS[1], UNALIGNED])), format=name)
+    query = """SELECT ?text ?from ?start ?end WHERE {
+      ?s speechre:headText ?text ; speechre:spanFrom ?from .
+      OPTIONAL { ?s speechre:%sSaidIn ?part . ?part speechre:startSeconds ?start ; speechre:endSeconds ?end }
+    } ORDER BY ?text"""
+    rows = list(found.query(PREFIXES + query % "head"))
+    assert [(str(row[0]), str(row[1])) for row in rows] == [("Ann Lee", "chunk"), ("Dr. Helen Parker", "entities")]
+    assert [row[2] and float(row[2]) for row in rows] == [None, 4.0]
+    assert [(float(row[2]), float(row[3])) for row in found.query(PREFIXES + query % "tail")] == [(40, 40.5), (5.5, 6)]
+
+
+def test_a_stretch_of_two_kinds_of_evidence_tells_both_apart() -> None:
+    """The chunk of one statement is, to the millisecond, where another was said."""
+    exact = Triplet(person("Bo", 31.0, 32.0), "Live_In", Entity("Bergen", "Loc", start_s=58.0, end_s=58.5), 0.5)
+    talk = replace(UNALIGNED, triplets=(*UNALIGNED.triplets, exact))
+    rows = ask(
+        talk.to_rdf(), "SELECT ?text ?from { ?s speechre:tailText ?text ; speechre:spanFrom ?from } ORDER BY ?text"
+    )
+    assert rows == [("Bergen", "entities"), ("Oslo", "chunk")]
+
+
+def test_two_models_and_two_exports_stay_apart_in_one_store() -> None:
+    store = TALKS[0].to_rdf() + replace(TALKS[0], model="base@2", triplets=TALKS[0].triplets[::-1]).to_rdf()
+    rows = ask(
+        store,
+        """SELECT ?model (COUNT(DISTINCT ?s) AS ?n) {
+          ?s prov:wasGeneratedBy ?e . ?e prov:wasAssociatedWith/rdfs:label ?model } GROUP BY ?model ORDER BY ?model""",
+    )
+    assert rows == [("base@2", 2), ("tiny@1", 2)]
+    assert not ask(store, "SELECT ?s { ?s rdf:subject ?a , ?b FILTER(?a != ?b) }")
 
 
 @pytest.mark.parametrize(("write", "name"), FORMATS)

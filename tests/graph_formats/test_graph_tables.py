@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -13,7 +14,7 @@ from speechre.errors import UsageError
 from speechre.graph import build_graph
 from speechre.graph_formats.tables import COLUMNS, to_csv, to_dataframe, to_rows
 from speechre.graph_formats.text import clean_text
-from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, WHO
+from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, UNALIGNED, WHO
 
 
 def test_csv_has_a_row_for_each_piece_of_evidence() -> None:
@@ -30,7 +31,28 @@ def test_csv_has_a_row_for_each_piece_of_evidence() -> None:
     assert (second["head_text"], second["tail_text"]) == ("Dr. Helen Parker", "WHO")
     assert first["edge_id"] == second["edge_id"] != third["edge_id"]
     assert third["span"] == "recording"
+    assert (first["head_start_s"], first["head_end_s"], first["tail_start_s"]) == ("0.5", "1.25", "2.0")
+    assert (third["head_start_s"], third["tail_end_s"]) == ("", "")
     assert (first["source"], first["model"]) == ("monday.wav", "tiny@1")
+
+
+def test_the_chunk_s_seconds_are_marked_and_nobody_s_own() -> None:
+    (row,) = to_rows(build_graph([UNALIGNED]))
+    assert (row["start_s"], row["end_s"], row["span"]) == (31.0, 58.5, "chunk")
+    assert (row["head_start_s"], row["head_end_s"]) == (None, None)
+    assert (row["tail_start_s"], row["tail_end_s"]) == (40.0, 40.5)
+    frame = UNALIGNED.to_dataframe()
+    assert frame["head_start_s"].isna().tolist() == [True]
+    assert frame["tail_start_s"].tolist() == [40.0]
+
+
+def test_ids_that_differ_in_what_cannot_be_said_stay_two_recordings() -> None:
+    talks = [replace(TALKS[0], id=f"caf{byte}", source=f"caf{byte}.wav", model=f"m{byte}") for byte in "\udce9\udcea"]
+    rows = list(csv.DictReader(io.StringIO(to_csv(build_graph(talks)), newline="")))
+    names = {row["recording"] for row in rows}
+    assert len(names) == 2
+    assert all(name.startswith("caf\ufffd") for name in names)
+    assert [sum(row["recording"] == name for row in rows) for name in names] == [2, 2]
 
 
 def test_any_text_comes_back_from_csv_and_no_cell_is_a_formula() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from speechre.config import Config
 from speechre.errors import CheckpointError
 from speechre.model import checkpoint
 from speechre.model.backbone import sinusoids
+from speechre.model.card import model_card
 from speechre.model.checkpoint import file_sha256, load_checkpoint, model_folder, replace_folder, save_checkpoint
 from speechre.model.weights import load_whisper
+from speechre.schema import Schema
 from speechre.schemas import CONLL04
 from tests.tiny import random_mels, tiny_network
 
@@ -109,11 +113,49 @@ def test_a_folder_is_replaced_and_nothing_lies_about(copy: Path) -> None:
     assert load_checkpoint(str(copy)).name == "other"
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
     assert sorted(path.name for path in copy.iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
         "tokenizer.json",
+        "tokenizer_config.json",
     ]
+
+
+def test_transformers_finds_its_tokenizer_and_features_in_the_folder(saved: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(saved)
+    ours = load_checkpoint(str(saved)).tokenizer
+    text = " Helen Parker lives in Geneva."
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == list(ours.encode_text(text))
+    assert len(tokenizer) == ours.vocab_size
+    features = transformers.AutoFeatureExtractor.from_pretrained(saved)
+    assert (features.feature_size, features.sampling_rate, features.n_samples) == (80, 16_000, 480_000)
+
+
+def test_the_model_card_says_what_the_folder_knows(saved: Path, tmp_path: Path) -> None:
+    card = (saved / "README.md").read_text(encoding="utf-8")
+    _, head, body = card.split("---\n", 2)
+    assert yaml.safe_load(head)["library_name"] == "speechre"
+    assert "base_model" not in yaml.safe_load(head)  # random weights have none
+    for name in (*CONLL04.entity_types, *CONLL04.relation_types):
+        assert f"`{name}`" in body
+    assert "text reader" not in body
+    config = Config.from_dict(
+        {"name": "my *model*", "model": {"backbone": "tiny.en"}, "data": {"train": ["/x/my.jsonl"]}}
+    )
+    network, _ = tiny_network()
+    card = model_card(config, Schema("s", ("A`b", "C"), ("r",)), network.config, has_reader=True)
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == "openai/whisper-tiny.en"
+    assert "# my \\*model\\*\n" in card
+    assert "`` A`b ``, `C`" in card
+    assert "utterances of `my.jsonl`." in card
+    assert "text reader" in card
+
+
+def test_the_code_of_the_card_is_python(saved: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (saved / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    compile(code, "README.md", "exec")
 
 
 def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,11 +85,13 @@ def _run(argv: list[str]) -> int:
 
 
 def _write_utf8() -> None:
-    """UTF-8 whatever the locale; a lone surrogate (in a file name) becomes JSON's own escape of it."""
+    """UTF-8 whatever the locale; a lone surrogate (in a file name) becomes JSON's own escape of it. Line ends are those
+    that a format asks for, on Windows too: CSV's would else get a second carriage return.
+    """
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="backslashreplace")
+            reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n" if stream is sys.stdout else None)
 
 
 @contextmanager

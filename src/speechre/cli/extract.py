@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from speechre.cli.graph import (
     FOLDER_FORMAT,
     FORMATS,
     FORMATS_HELP,
     SUFFIXES,
+    GraphWriter,
     add_merging,
     check_graph_arguments,
-    write_graph,
 )
 from speechre.cli.options import Commands, add_decoding, add_output
 from speechre.cli.output import (
+    Output,
     check_replaces_no_input,
     message,
     open_output,
@@ -33,6 +35,8 @@ from speechre.types import Extraction
 if TYPE_CHECKING:
     from speechre.extract.extractor import Extractor, OnError, OnProgress
 
+STYLES = ("table", "jsonl", *FORMATS)
+"""All that ``--format`` takes."""
 _DESCRIPTION = f"""\
 Extract relation triplets from recordings (WAV, FLAC, Ogg Vorbis/Opus, MP3) of any
 length. What is longer than 30 s is cut at pauses, and only speech is heard.
@@ -59,7 +63,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("table", "jsonl", *FORMATS),
+        choices=STYLES,
         help="see above (default: what --output ends in: "
         f"{', '.join(f'{suffix} {name}' for suffix, name in SUFFIXES.items())}; else table)",
     )
@@ -100,8 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
         args.model = DEFAULT_MODEL if args.model is None else args.model
         extractor = load_extractor(args)
-        num_orders = len(extractor.engine.orders)
-        together: list[Extraction] = []
+        writer = _writer(args, style, out, len(extractor.engine.orders))
         with audio_progress(lambda: durations_of([str(file) for file in files])) as progress:
 
             def give_up(name: str, error: SpeechreError) -> None:
@@ -110,19 +113,38 @@ def run(args: argparse.Namespace) -> int:
                     on_error(name, error)
 
             for extraction in _extractions(extractor, files, give_up, progress.advance):
-                if style in FORMATS:
-                    together.append(extraction)
-                    continue
-                with progress.hidden():
-                    if style == "jsonl":
-                        out.write_json(extraction.to_dict())
-                    else:
-                        print_extraction(out, extraction, num_orders)
-        if style in FORMATS:
-            write_graph(args, style, out, together)
+                with progress.hidden() if writer.is_streaming else nullcontext():
+                    writer.add(extraction)
+        writer.finish()
     if failed and len(files) > 1:
         message(f"{len(failed)} of {len(files)} recordings failed")
     return 1 if failed else 0
+
+
+class _Writer(Protocol):
+    """What a format needs to write extractions, as they come or at the end."""
+
+    @property
+    def is_streaming(self) -> bool: ...
+    def add(self, extraction: Extraction) -> None: ...
+    def finish(self) -> None: ...
+
+
+def _writer(args: argparse.Namespace, style: str, out: Output, num_orders: int) -> _Writer:
+    if style in FORMATS:
+        return GraphWriter(args, style, out)
+    if style == "jsonl":
+        return _Streaming(lambda extraction: out.write_json(extraction.to_dict()))
+    return _Streaming(lambda extraction: print_extraction(out, extraction, num_orders))
+
+
+@dataclass(frozen=True)
+class _Streaming:
+    add: Callable[[Extraction], None]
+    is_streaming: bool = True
+
+    def finish(self) -> None:
+        """All is written already."""
 
 
 def _extractions(

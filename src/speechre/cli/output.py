@@ -6,6 +6,7 @@ characters.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any, TextIO, TypeVar
 
 from speechre.errors import SpeechreError, UsageError
 from speechre.page.table import Table
+from speechre.page.times import said_at
 from speechre.types import Entity, Extraction
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -81,17 +83,15 @@ def open_output(path: Path | None) -> Iterator[Output]:
     """Standard output, or a file that appears whole or not at all.
 
     Opening proves that the place can be written, so open it before loading a model. What is not a regular
-    file (a pipe, a device) is written as it comes. Raises :class:`UsageError`.
+    file (a pipe, a device, /dev/stdout) is written as it comes. Raises :class:`UsageError`.
     """
     if path is None:
         yield Output(sys.stdout, "standard output")
         return
-    target = Path(os.path.realpath(path))  # replace what a link points at, not the link
-    is_special = target.exists() and not target.is_file()
-    building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        if target.is_file() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied")
+        target = _target(path)
+        is_special = target.exists() and not target.is_file()
+        building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
         # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
         file = building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
     except (OSError, ValueError) as error:
@@ -106,6 +106,43 @@ def open_output(path: Path | None) -> Iterator[Output]:
     finally:
         if not is_special:
             building.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """What is to be written: what a link points at, not the link. Raises ``OSError`` on a place that cannot be, with a
+    reason that says more than the system's.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        return path  # as it was given: /dev/fd/63 leads to a pipe, which has no path of its own
+    target = Path(os.path.realpath(path))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file there must not be changed; choose another place")
+    if not target.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}; make it")
+    return target
+
+
+def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
+    """Files that belong together, by name: all are written before the first of them takes its place in ``folder``.
+
+    Raises :class:`UsageError` when they cannot be written; what was there is then as it was.
+    """
+    building = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
+    try:
+        for name, content in contents.items():
+            with building[name].open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, path in building.items():
+            os.replace(path, folder / name)
+    except (OSError, ValueError) as error:
+        raise _cannot_write(str(folder), error) from error
+    finally:
+        for path in building.values():
+            path.unlink(missing_ok=True)
 
 
 def check_replaces_no_input(output: Path | None, inputs: Iterable[str | Path]) -> None:
@@ -140,8 +177,9 @@ def _replace(building: Path, target: Path, path: Path) -> None:
 
 
 def _cannot_write(name: str, error: OSError | ValueError) -> UsageError:
-    reason = getattr(error, "strerror", None) or error
-    return UsageError(f"{name}: cannot be written: {reason}; choose another place or make room")
+    reason = str(getattr(error, "strerror", None) or error)
+    advice = "" if ";" in reason else "; choose another place or make room"
+    return UsageError(f"{name}: cannot be written: {reason}{advice}")
 
 
 def print_tables(out: Output, tables: Iterable[Table]) -> None:
@@ -175,7 +213,7 @@ def _is_number(cell: str) -> bool:
 
 
 def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> None:
-    """One recording for people: name, transcript, warnings, triplets with types, confidence and votes."""
+    """One recording for people: name, transcript, warnings, triplets with types, confidence, votes and their time."""
     out.write(one_line(f"{extraction.source}  {extraction.duration_s:.1f} s") + "\n")
     if extraction.transcript is not None:
         out.write(one_line(f'"{extraction.transcript}"') + "\n")
@@ -188,11 +226,12 @@ def print_extraction(out: Output, extraction: Extraction, num_orders: int) -> No
             _named(triplet.tail),
             "" if triplet.confidence is None else f"{triplet.confidence:.2f}",
             "" if triplet.votes is None else f"{triplet.votes}/{num_orders}",
+            said_at(triplet),
         )
         for triplet in extraction.triplets
     )
     if rows:
-        print_tables(out, [Table("", ("head", "relation", "tail", "confidence", "votes"), rows)])
+        print_tables(out, [Table("", ("head", "relation", "tail", "confidence", "votes", "at"), rows)])
     else:
         out.write("no triplets\n")
     out.write("\n")

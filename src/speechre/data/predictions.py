@@ -30,9 +30,9 @@ def read_predictions(path: PathLike) -> dict[str, list[Triplet]]:
     """The triplets of each utterance id, in the file's sequence.
 
     A line is an object with ``id`` and ``triplets``; each triplet has ``head`` and ``tail`` (objects with
-    ``text`` and, optionally, ``type``, ``start_s``, ``end_s``) and ``relation``, and may have ``confidence``,
-    ``votes`` and ``orders``. Other keys are another program's and are not looked at. An empty file gives an
-    empty dict: no predictions.
+    ``text`` and, optionally, ``type``, ``start_s``, ``end_s``, ``times_of``) and ``relation``, and may have
+    ``confidence``, ``votes`` and ``orders``. Other keys are another program's and are not looked at. An empty file
+    gives an empty dict: no predictions.
 
     Raises :class:`DataError`, naming file, line and id, on a malformed line, a duplicate id, and on the error
     row of a failed utterance, which would otherwise count as "found nothing".
@@ -133,7 +133,11 @@ def _entity(record: object, role: str) -> Entity:
     kind = record.get("type")
     if kind is not None and not isinstance(kind, str):
         raise ValueError(f"triplet whose {role} has the type {kind!r}; expected a name or none")
-    return Entity(record["text"], kind or "", start_s=_number(record, "start_s"), end_s=_number(record, "end_s"))
+    times_of = record.get("times_of", "entity")
+    if times_of not in ("entity", "chunk"):
+        raise ValueError(f'triplet whose {role} has times_of {times_of!r}; expected "entity" or "chunk"')
+    start_s, end_s = _number(record, "start_s"), _number(record, "end_s")
+    return Entity(record["text"], kind or "", start_s=start_s, end_s=end_s, times_of=times_of)
 
 
 def _number(record: Mapping[str, Any], key: str) -> float | None:

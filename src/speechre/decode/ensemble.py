@@ -101,27 +101,36 @@ def statement_key(triplet: Triplet) -> tuple[str, str, str]:
     return normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
 
 
-def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
-    """One recording from its chunks: transcripts joined, each triplet once, where its confidence is highest.
+def is_said_again(triplet: Triplet, earlier: Triplet) -> bool:
+    """Whether two triplets are one telling of one statement, which two chunks heard: the same, at the same time."""
+    if statement_key(triplet) != statement_key(earlier):
+        return False
+    if None in (triplet.start_s, triplet.end_s, earlier.start_s, earlier.end_s):
+        return True
+    return triplet.start_s < earlier.end_s and earlier.start_s < triplet.end_s  # type: ignore[operator]
 
-    Entities' characters become those of the whole transcript.
+
+def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
+    """One recording from its chunks: transcripts joined, triplets by falling confidence.
+
+    What the overlap of two chunks told twice is told once, where its confidence is higher; what was said again later
+    stays, as evidence of its own. Entities' characters become those of the whole transcript.
     """
     if len(parts) == 1:
         return parts[0]
     orders = parts[0].by_order
-    best: dict[tuple[str, str, str], Triplet] = {}
+    told: dict[tuple[str, str, str], list[Triplet]] = {}
     transcript = None if all(part.transcript is None for part in parts) else ""
     for part in parts:
         if part.transcript:
             transcript = f"{transcript} {part.transcript}" if transcript else part.transcript
         num_before = len(transcript or "") - len(part.transcript or "")
         for triplet in part.triplets:
-            key = statement_key(triplet)
-            if key not in best or (triplet.confidence or 0) > (best[key].confidence or 0):
-                head, tail = (_moved(entity, num_before) for entity in (triplet.head, triplet.tail))
-                best[key] = replace(triplet, head=head, tail=tail)
+            head, tail = (_moved(entity, num_before) for entity in (triplet.head, triplet.tail))
+            _tell(replace(triplet, head=head, tail=tail), told.setdefault(statement_key(triplet), []))
+    tellings = (triplet for several in told.values() for triplet in several)
     return Analysis(
-        triplets=tuple(sorted(best.values(), key=lambda t: -(t.confidence or 0))),
+        triplets=tuple(sorted(tellings, key=lambda t: -(t.confidence or 0))),
         by_order={o: tuple(dict.fromkeys(t for part in parts for t in part.by_order[o])) for o in orders},
         hypotheses={},  # scores of different chunks cannot be compared
         problems={o: tuple(p for part in parts for p in part.problems[o]) for o in orders},
@@ -131,6 +140,16 @@ def merge_analyses(parts: Sequence[Analysis]) -> Analysis:
         },
         warnings=tuple(f"chunk {i} of {len(parts)}: {w}" for i, part in enumerate(parts, 1) for w in part.warnings),
     )
+
+
+def _tell(triplet: Triplet, tellings: list[Triplet]) -> None:
+    """Add one to the tellings of its statement, unless it is one of them; of the two the surer stays."""
+    for index, earlier in enumerate(tellings):
+        if is_said_again(triplet, earlier):
+            if (triplet.confidence or 0) > (earlier.confidence or 0):
+                tellings[index] = triplet
+            return
+    tellings.append(triplet)
 
 
 def _moved(entity: Entity, num_chars: int) -> Entity:

@@ -3,7 +3,7 @@
 Entities are spans of the transcript, and the decoder's attention says when each of its words was spoken
 (:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest
 statement: of all places of head and tail the two that do not overlap and lie closest together, of equals the first.
-What cannot be placed has the whole chunk's span, and a warning says so.
+What cannot be placed has the whole chunk's span; the entity is marked so, and a warning says why.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import replace
 from itertools import product
 
 from speechre.decode.alignment import TranscriptTimes
-from speechre.decode.ensemble import Analysis, statement_key
+from speechre.decode.ensemble import Analysis
 from speechre.extract.chunks import TimeMap
-from speechre.types import Entity, Triplet
+from speechre.types import Entity
 
 Place = tuple[int, int]
 """A half-open span of characters of the transcript."""
@@ -57,7 +57,7 @@ def _warnings(missing: dict[str, None], transcript: str | None) -> tuple[str, ..
 
 def _placed(entity: Entity, place: Place | None, kept: Place, times: TranscriptTimes | None, clock: TimeMap) -> Entity:
     if place is None or times is None:
-        return replace(entity, start=None, end=None, start_s=clock.start_s, end_s=clock.end_s)
+        return replace(entity, start=None, end=None, start_s=clock.start_s, end_s=clock.end_s, times_of="chunk")
     start_s, end_s = (clock.to_recording_s(second) for second in times.span_s(*place))
     is_kept = kept[0] <= place[0] and place[1] <= kept[1]
     start, end = (char - kept[0] if is_kept else None for char in place)
@@ -91,12 +91,3 @@ def _kept(transcript: str, times: TranscriptTimes | None, clock: TimeMap) -> Pla
         if clock.owns((start_s + end_s) / 2):
             kept.append(word.span())
     return (kept[0][0], kept[-1][1]) if kept else (0, 0)
-
-
-def is_said_again(triplet: Triplet, earlier: Triplet) -> bool:
-    """Whether the triplets of two neighbouring chunks are one statement that both heard: the same, at the same time."""
-    if statement_key(triplet) != statement_key(earlier):
-        return False
-    if None in (triplet.start_s, triplet.end_s, earlier.start_s, earlier.end_s):
-        return True
-    return triplet.start_s < earlier.end_s and earlier.start_s < triplet.end_s  # type: ignore[operator]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, overload
@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
-from speechre.decode.ensemble import Analysis, analyze, merge_analyses
+from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
-from speechre.extract.evidence import is_said_again, locate
+from speechre.extract.evidence import locate
 from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
+from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
@@ -124,7 +125,7 @@ class Extractor:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # bytes and open files iterate too, and are recordings here
-        self, source: str | os.PathLike[str] | bytes | io.IOBase | tuple[Any, int] | Utterance
+        self, source: Source
     ) -> Extraction: ...
     @overload
     def __call__(self, source: NDArray[Any], rate_hz: int) -> Extraction: ...
@@ -132,20 +133,26 @@ class Extractor:
     def __call__(self, source: list[Source]) -> list[Extraction]: ...
     @overload
     def __call__(self, source: Iterator[Source]) -> Iterator[Extraction]: ...
-    def __call__(self, source: Any, rate_hz: int | None = None) -> Extraction | list[Extraction] | Iterator[Extraction]:
+    @overload
+    def __call__(self, source: Mapping[str, Any]) -> dict[str, Any]: ...
+    def __call__(self, source: Any, rate_hz: int | None = None) -> Any:
         """One recording gives one Extraction, a list gives a list, an iterator (a generator) gives an iterator.
 
         A recording is a path, the bytes of a file, an open file, an array with ``rate_hz`` (or as a pair), or an
         :class:`Utterance`. An array is (samples,) or (samples, channels). Raises :class:`AudioError` on one that cannot
         be heard.
+
+        A mapping is a row of a data set with a column ``audio``, or a batch of rows, and gives the column
+        ``extraction``: ``dataset.map(extractor)``. See :meth:`rows` for other names.
         """
+        if isinstance(source, Mapping):
+            return self.rows()(source)
         if isinstance(source, np.ndarray | torch.Tensor):
             if rate_hz is None:
                 raise UsageError("an array has no sampling rate of its own; pass it: extractor(array, 16000)")
             return next(self.extract_many([(source, rate_hz)]))
-        if isinstance(source, io.IOBase):  # an open file would else pass for an iterator over its lines
-            source = source.read()
-        if isinstance(source, str | os.PathLike | bytes | tuple | Utterance):
+        # An open file is here, for it would else pass for an iterator over its lines.
+        if isinstance(source, str | os.PathLike | bytes | io.IOBase | tuple | Utterance):
             return next(self.extract_many([source]))
         if isinstance(source, list):
             return list(self.extract_many(source))
@@ -153,8 +160,15 @@ class Extractor:
             return self.extract_many(source)
         raise UsageError(
             f"got {type(source).__name__}; expected a path, bytes, an open file, (array, rate), an Utterance, "
-            "or a list or an iterator of these"
+            "a list or an iterator of these, or a row of a data set"
         )
+
+    def rows(self, column: str = "audio", into: str = "extraction") -> RowExtractor:
+        """What ``datasets.Dataset.map`` calls, with and without ``batched=True``: from the recordings in ``column`` to
+        extractions as dicts in ``into``.
+        """
+        relation_types = self.checkpoint.schema.relation_types
+        return RowExtractor(self.extract_many, tuple(relation_types), column, into)
 
     def extract_many(
         self, sources: Iterable[Source], on_error: OnError | None = None, on_progress: OnProgress | None = None

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechre.audio import from_array, read_blocks
-from speechre.errors import AudioError
+from speechre.errors import AudioError, UsageError
 from speechre.types import Utterance
 
 Samples = NDArray[np.float32]
-Source = str | os.PathLike[str] | bytes | tuple[Any, int] | Utterance
-"""One recording: a path, the bytes of a file, (array, rate in Hz), or an utterance with audio."""
+Source = str | os.PathLike[str] | bytes | io.IOBase | tuple[Any, int] | Utterance
+"""One recording: a path, the bytes of a file, an open file, (array, rate in Hz), or an utterance with audio."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def source_name(source: Source, number: int) -> str:
 
 
 def open_recording(source: Source, number: int = 0) -> OpenRecording:
-    """Open one recording. Raises :class:`AudioError`, here or when its blocks are asked for."""
+    """Open one recording. Raises :class:`AudioError`, here or when its blocks are asked for, and :class:`UsageError` on
+    what is none of :data:`Source`.
+    """
     name = source_name(source, number)
     if isinstance(source, Utterance):
         audio = source.audio
@@ -58,8 +61,15 @@ def open_recording(source: Source, number: int = 0) -> OpenRecording:
             raise AudioError(f'utterance "{source.id}" has no audio')
         blocks = read_blocks(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
         return OpenRecording(source.id, audio.path, blocks, audio.start_s)
-    if isinstance(source, tuple):
-        return OpenRecording(name, "array", iter([from_array(*source)]))
-    if isinstance(source, bytes):
-        return OpenRecording(name, "bytes", read_blocks(source))
-    return OpenRecording(Path(source).stem, name, read_blocks(source))
+    if isinstance(source, str | os.PathLike):
+        return OpenRecording(Path(source).stem, name, read_blocks(source))
+    given: Any = source  # whatever a caller without types may pass
+    if isinstance(given, tuple) and len(given) == 2:
+        return OpenRecording(name, "array", iter([from_array(*given)]))
+    if isinstance(given, bytes):
+        return OpenRecording(name, "bytes", read_blocks(given))
+    if isinstance(given, io.IOBase):
+        return OpenRecording(name, "file", read_blocks(cast("BinaryIO", given)))
+    hint = "; pair an array with its sampling rate: (array, 16000)" if hasattr(given, "shape") else ""
+    expected = "a path, bytes, an open file, (array, rate) or an Utterance"
+    raise UsageError(f"{name}: got {type(given).__name__}; expected {expected}{hint}")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from speechre.errors import DataError
 from speechre.graph.conflicts import find_conflicts
+from speechre.graph.ids import digest
 from speechre.graph.model import Edge, Evidence, KnowledgeGraph, Mention, Node, Recording, Span
 from speechre.graph.names import parse_name
 from speechre.graph.resolve import Resolution, Use, resolve
 from speechre.graph.rules import DEFAULT_RULES, RULE_NAMES, select_rules
 from speechre.types import Entity, Extraction, Triplet
 
-_DIGEST_CHARS = 12
 _SLUG_CHARS = 40
 
 
@@ -46,7 +44,7 @@ def build_graph(
             if head != tail:
                 stated_apart.append((head, tail))
     resolution = resolve(uses, rules=chosen, apart=apart, stated_apart=stated_apart)
-    keys = {extraction.id: _digest(extraction.source, extraction.id) for extraction in extractions}
+    keys = {extraction.id: digest(extraction.source, extraction.id) for extraction in extractions}
     group_ids = [_node_id(group[0], keys) for group in resolution.groups]
     node_ids = {use: group_ids[number] for number, group in enumerate(resolution.groups) for use in group}
     edges = _edges(extractions, node_ids, keys)
@@ -75,38 +73,56 @@ def _use(extraction: Extraction, entity: Entity) -> Use:
     return Use(extraction.id, entity.text, entity.type)
 
 
-def _digest(*parts: str) -> str:
-    content = json.dumps(parts).encode("ascii")  # JSON escapes what is not ASCII, lone surrogates of file names too
-    return hashlib.sha256(content).hexdigest()[:_DIGEST_CHARS]
-
-
 def _node_id(first: Use, keys: Mapping[str, str]) -> str:
     """One for the eye and for good: the same in every graph whose first mention of the entity is the same, and another
     in every other, so that two exports can lie in one database.
     """
     slug = "-".join(re.findall(r"[a-z0-9]+", " ".join(parse_name(first.text, first.type).words)))[:_SLUG_CHARS]
-    return f"{slug or 'entity'}-{_digest(keys[first.recording_id], first.text, first.type)}"
+    return f"{slug or 'entity'}-{digest(keys[first.recording_id], first.text, first.type)}"
 
 
 def _edges(extractions: Sequence[Extraction], node_ids: Mapping[Use, str], keys: Mapping[str, str]) -> tuple[Edge, ...]:
     evidence: dict[tuple[str, str, str], list[Evidence]] = defaultdict(list)
     for extraction in extractions:
-        for number, triplet in enumerate(extraction.triplets):
+        ids = _evidence_ids(extraction, keys[extraction.id])
+        for evidence_id, triplet in zip(ids, extraction.triplets, strict=True):
             key = (
                 node_ids[_use(extraction, triplet.head)],
                 triplet.relation,
                 node_ids[_use(extraction, triplet.tail)],
             )
-            evidence[key].append(_evidence(extraction, triplet, f"{keys[extraction.id]}-{number}"))
-    return tuple(Edge(_digest(*key), *key, tuple(all_of)) for key, all_of in evidence.items())
+            evidence[key].append(_evidence(extraction, triplet, evidence_id))
+    return tuple(Edge(digest(*key), *key, tuple(all_of)) for key, all_of in evidence.items())
+
+
+def _evidence_ids(extraction: Extraction, key: str) -> list[str]:
+    """One for each triplet, made of what it says and of the model: where a recording is extracted anew, with another
+    model or other options, no evidence takes the place of another that says something else.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    for triplet in extraction.triplets:
+        said = [
+            part for e in (triplet.head, triplet.tail) for part in (e.text, e.type, *map(_ms, (e.start_s, e.end_s)))
+        ]
+        content = digest(extraction.model, triplet.relation, *said)
+        seen[content] += 1
+        ids.append(f"{key}-{content}" if seen[content] == 1 else f"{key}-{content}-{seen[content]}")
+    return ids
+
+
+def _ms(seconds: float | None) -> str:
+    """As JSON has it: an extraction that was written and read again is the same one."""
+    return "" if seconds is None else f"{seconds:.3f}"
 
 
 def _evidence(extraction: Extraction, triplet: Triplet, evidence_id: str) -> Evidence:
     head, tail = (_mention(extraction, entity) for entity in (triplet.head, triplet.tail))
+    sources = {head.span.source, tail.span.source}
     span = _whole(extraction)
-    if head.span.source == tail.span.source == "entities":
+    if "recording" not in sources:
         start_s, end_s = min(head.span.start_s, tail.span.start_s), max(head.span.end_s, tail.span.end_s)
-        span = Span(start_s, end_s, "entities")
+        span = Span(start_s, end_s, "chunk" if "chunk" in sources else "entities")
     return Evidence(
         id=evidence_id,
         recording_id=extraction.id,
@@ -122,8 +138,8 @@ def _evidence(extraction: Extraction, triplet: Triplet, evidence_id: str) -> Evi
 def _mention(extraction: Extraction, entity: Entity) -> Mention:
     span = _whole(extraction)
     if entity.start_s is not None and entity.end_s is not None:
-        span = Span(entity.start_s, entity.end_s, "entities")
-    return Mention(extraction.id, entity.text, entity.type, span)
+        span = Span(entity.start_s, entity.end_s, "chunk" if entity.times_of == "chunk" else "entities")
+    return Mention(extraction.id, entity.text, entity.type, span, entity.start, entity.end)
 
 
 def _whole(extraction: Extraction) -> Span:

@@ -37,7 +37,8 @@ def _types(nodes: Sequence[Node]) -> Iterable[Conflict]:
         if len(types) > 1 and ids not in seen:
             seen.add(ids)
             name = next(iter(candidates.values())).name
-            yield Conflict("type", f'"{name}" is told as {" and as ".join(types)}; kept apart', ids)
+            told = " and as ".join(kind or "no type" for kind in types)
+            yield Conflict("type", f'"{name}" is told as {told}; kept apart', ids)
 
 
 def _directions(edges: Sequence[Edge], names: dict[str, str]) -> Iterable[Conflict]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SpanSource = Literal["entities", "recording"]
+from speechre.graph.ids import digest
+
+SpanSource = Literal["entities", "chunk", "recording"]
 ConflictKind = Literal["type", "ambiguous", "direction", "relation", "several_tails"]
 
 
@@ -14,8 +16,8 @@ ConflictKind = Literal["type", "ambiguous", "direction", "relation", "several_ta
 class Span:
     """Half-open, in seconds on the recording's own clock.
 
-    ``source`` says what it rests on: the times of the entities themselves, or, where they have none, the whole
-    recording that was extracted."""
+    ``source`` says what it rests on: the times of the entities themselves; where one of them could not be aligned with
+    the sound, the chunk in which it was heard; where they have no times at all, the whole recording."""
 
     start_s: float
     end_s: float
@@ -54,15 +56,27 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """An entity as one triplet of one recording wrote it."""
+    """An entity as one triplet of one recording wrote it.
+
+    ``start`` and ``end`` are its characters in the recording's transcript, a half-open span; None: not known.
+    """
 
     recording_id: str
     text: str
     type: str
     span: Span
+    start: int | None = None
+    end: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"recording_id": self.recording_id, "text": self.text, "type": self.type, "span": self.span.to_dict()}
+        return {
+            "recording_id": self.recording_id,
+            "text": self.text,
+            "type": self.type,
+            "start": self.start,
+            "end": self.end,
+            "span": self.span.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,8 @@ class Evidence:
             "recording_id": self.recording_id,
             "head": self.head.text,
             "tail": self.tail.text,
+            "head_span": self.head.span.to_dict(),
+            "tail_span": self.tail.span.to_dict(),
             "span": self.span.to_dict(),
             "confidence": None if self.confidence is None else round(self.confidence, 4),
             "votes": self.votes,
@@ -170,6 +186,11 @@ class Conflict:
     text: str
     node_ids: tuple[str, ...]
     edge_ids: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The same for the same conflict, whatever else a graph holds."""
+        return digest(self.kind, *self.node_ids, "", *self.edge_ids)
 
     def to_dict(self) -> dict[str, Any]:
         return {

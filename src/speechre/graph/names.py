@@ -17,6 +17,8 @@ _POSSESSIVE = re.compile(r"['’]s?(?=\s*$)")
 _AND = re.compile(r"\s*&\s*")
 _DASHES = re.compile(r"[-‐‑‒–—/,;:]+")
 _LETTERS_APART = re.compile(r"\b(?:[a-z] ){1,5}[a-z]\b")
+# Latin, Greek and Cyrillic accents; the points of Hebrew and of Arabic, which ordinary writing leaves out.
+_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670]")
 _MAX_ACRONYM = 6
 
 
@@ -48,6 +50,11 @@ class Name:
     def is_short(self) -> bool:
         """A person named by one word, whatever the title: which of all Parkers it is, only the recording says."""
         return self.kind == "person" and len(self.core) < 2
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only the recording says whom or what it names: a person's single name, a description."""
+        return self.is_short or self.is_description
 
     @property
     def sounds(self) -> tuple[str, ...]:
@@ -131,11 +138,11 @@ def _words(text: str, kind: Kind) -> tuple[tuple[str, ...], bool]:
     """The words, and whether an article was taken off them."""
     text = _POSSESSIVE.sub("", text.strip())
     text = _DASHES.sub(" ", _AND.sub(" and ", text))
-    folded = unicodedata.normalize("NFKD", text).casefold().replace("ß", "ss").replace("ø", "o").replace("ł", "l")
+    folded = _folded(text)
     states = lists.STATES if kind == "place" else {}
     found = []
     for word in folded.split():
-        plain = "".join(c for c in word if not unicodedata.category(c).startswith(("P", "M", "C")) or c == "#")
+        plain = "".join(c for c in word if not unicodedata.category(c).startswith(("P", "C")) or c == "#")
         if not plain:
             continue
         plain = states.get(plain, plain) if word.endswith(".") else plain
@@ -145,6 +152,14 @@ def _words(text: str, kind: Kind) -> tuple[tuple[str, ...], bool]:
     found = joined.split()
     has_article = len(found) > 1 and found[0] == "the"
     return tuple(found[1:] if has_article else found), has_article
+
+
+def _folded(text: str) -> str:
+    """Lower case without accents. Other marks stay: in many scripts a mark is a vowel or makes another consonant, and
+    without it two names would be one.
+    """
+    folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFKC", folded).replace("ø", "o").replace("ł", "l")
 
 
 def _person(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -157,7 +172,7 @@ def _person(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], s
             core, generation = core[:-1], lists.GENERATIONS[core[-1]]
         elif core[-1][0].isdigit():  # "Henry the Eighth" became "henry the 8th"
             generation = core[-1].rstrip("stndrh")
-            core = core[: -2 if core[-2] == "the" else -1]
+            core = core[: -2 if core[-2] == "the" and len(core) > 2 else -1]
         if len(core) == 1 and generation:  # Louis XIV: the number tells him from the others as a surname does
             core, generation = (*core, generation), ""
     return core, titles, generation
@@ -180,4 +195,5 @@ def _is_description(text: str, words: tuple[str, ...], core: tuple[str, ...], ha
         word == "and" and {words[n - 1], words[n + 1]} <= set(lists.TITLES) for n, word in enumerate(words[1:-1], 1)
     ):
         return True
-    return has_article and text == text.lower() and not any(c.isdigit() for c in text)
+    is_known = " ".join(words) in _KNOWN_BY_KEY  # "the united states" is no less a name for its small letters
+    return has_article and text == text.lower() and not is_known and not any(c.isdigit() for c in text)

@@ -82,16 +82,19 @@ class _Groups:
         """Equal words and type; a short or merely descriptive name only within its recording."""
         first: dict[Hashable, int] = {}
         for n, (use, name) in enumerate(zip(self.uses, self.names, strict=True)):
-            is_local = name.is_description or name.is_short
-            key = (use.type, name.words or use.text, use.recording_id if is_local else None)
+            key = (use.type, name.words or use.text, use.recording_id if name.is_local else None)
             known = first.setdefault(key, n)
             if known != n:
                 self._unite(known, n, SAME_TEXT, "the same words")
 
     def buckets(self, rule: Rule) -> list[list[int]]:
-        """Uses that share a key of the rule; where all are one group already, there is nothing to judge."""
+        """Uses that share a key of the rule; where all are one group already, there is nothing to judge. Names that
+        only their recording explains stay out of rules that hold everywhere.
+        """
         found: dict[Hashable, list[int]] = defaultdict(list)
         for n, (use, name) in enumerate(zip(self.uses, self.names, strict=True)):
+            if rule.scope == "any" and name.is_local:
+                continue
             where = use.recording_id if rule.scope == "recording" else None
             for key in rule.keys(name):
                 found[use.type, where, key].append(n)
@@ -133,7 +136,9 @@ class _Groups:
     def _excluded(self, left: int, right: int) -> bool:
         if left == right:
             return False
-        if any(self.root[enemy] == right for n in self.members[left] for enemy in self.enemies.get(n, ())):
+        # Enemies are mutual: it is enough to ask those of the smaller group.
+        few, other = (left, right) if len(self.members[left]) < len(self.members[right]) else (right, left)
+        if any(self.root[enemy] == other for n in self.members[few] for enemy in self.enemies.get(n, ())):
             return True
         return any(
             contradict(a, b) or (bool(self.apart) and frozenset((_plain(a.text), _plain(b.text))) in self.apart)

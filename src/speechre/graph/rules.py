@@ -1,8 +1,9 @@
 """The rules by which two names are one entity's, each with a name of its own, so that it can be switched off.
 
 A rule brings names together in buckets (those that share one of its keys) and says of two whether they fit. Rules of
-scope ``any`` hold whatever the recording; those of scope ``recording`` need both names in one recording, because there
-"Parker" after "Helen Parker" is her, and elsewhere it need not be.
+scope ``any`` hold whatever the recording, but only of names that need none to explain them; those of scope
+``recording`` need both names in one recording, because there "Parker" after "Helen Parker" is her, and elsewhere it
+need not be.
 """
 
 from __future__ import annotations
@@ -87,16 +88,8 @@ def _are_nicknames(one: str, other: str) -> bool:
 # -- keys and judgements
 
 
-def _text_keys(name: Name) -> list[Hashable]:
-    return [name.words or name.text]
-
-
-def _holds_everywhere(name: Name) -> bool:
-    return not (name.is_description or name.is_short)
-
-
 def _title_keys(name: Name) -> list[Hashable]:
-    return [(name.core, name.generation)] if name.kind == "person" and _holds_everywhere(name) else []
+    return [(name.core, name.generation)] if name.kind == "person" else []
 
 
 def _short_title_keys(name: Name) -> list[Hashable]:
@@ -108,7 +101,7 @@ def _one_has_no_title(a: Name, b: Name) -> bool:
 
 
 def _legal_keys(name: Name) -> list[Hashable]:
-    return [name.core] if name.kind == "organization" and not name.is_description else []
+    return [name.core] if name.kind == "organization" else []
 
 
 def _known_keys(name: Name) -> list[Hashable]:
@@ -123,7 +116,7 @@ def _sound_keys(name: Name) -> list[Hashable]:
 
 def _joined_keys(name: Name) -> list[Hashable]:
     joined = "".join(name.words)
-    return [joined] if _holds_everywhere(name) and len(joined) >= _MIN_JOINED_CHARS and joined.isalpha() else []
+    return [joined] if len(joined) >= _MIN_JOINED_CHARS and joined.isalpha() else []
 
 
 def _near_keys(name: Name) -> list[Hashable]:
@@ -207,10 +200,6 @@ def _core_differs(a: Name, b: Name) -> bool:
     return a.core != b.core  # else titles or legal forms are all that differs: other rules' business
 
 
-def _full_core_differs(a: Name, b: Name) -> bool:
-    return _core_differs(a, b) and not (a.is_short or b.is_short)
-
-
 def _words_differ(a: Name, b: Name) -> bool:
     return a.words != b.words
 
@@ -221,7 +210,7 @@ ALL_RULES: tuple[Rule, ...] = (
     Rule("title", "any", _title_keys, _words_differ, "one name, with and without a title"),
     Rule("legal_form", "any", _legal_keys, _words_differ, "one name, with and without a legal form"),
     Rule("known_name", "any", _known_keys, _words_differ, "a well-known abbreviation and what it stands for"),
-    Rule("spelling", "any", _sound_keys, _full_core_differs, "said alike"),
+    Rule("spelling", "any", _sound_keys, _core_differs, "said alike"),
     Rule("spelling", "any", _joined_keys, _words_differ, "the same letters, cut into words in another way"),
     Rule("spelling", "recording", _sound_keys, _core_differs, "said alike, in one recording"),
     Rule("spelling", "recording", _near_keys, _near, "said nearly alike, in one recording"),

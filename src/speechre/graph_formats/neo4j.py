@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from speechre.graph import KnowledgeGraph
+from speechre.graph import KnowledgeGraph, Span
 from speechre.graph_formats.tables import write_csv
 from speechre.graph_formats.text import cleaned
 
@@ -39,7 +39,9 @@ STATEMENTS: Mapping[str, str] = {
         "MERGE (s:Evidence {id: row.id}) "
         "SET s.relation = row.relation, s.relation_id = row.relation_id, s.head_text = row.head_text, "
         "s.tail_text = row.tail_text, s.start_s = row.start_s, s.end_s = row.end_s, s.span = row.span, "
-        "s.confidence = row.confidence, s.votes = row.votes "
+        "s.head_start_s = row.head_start_s, s.head_end_s = row.head_end_s, s.head_span = row.head_span, "
+        "s.tail_start_s = row.tail_start_s, s.tail_end_s = row.tail_end_s, s.tail_span = row.tail_span, "
+        "s.confidence = row.confidence, s.votes = row.votes, s.model = row.model "
         "MERGE (s)-[:HEAD]->(h) MERGE (s)-[:TAIL]->(t) MERGE (s)-[:SAID_IN]->(r)"
     ),
 }
@@ -71,7 +73,7 @@ def to_cypher_lines(graph: KnowledgeGraph) -> str:
 
 
 def _rows(graph: KnowledgeGraph) -> dict[str, list[_ROW]]:
-    keys = {recording.id: recording.key for recording in graph.recordings}
+    recordings = {recording.id: recording for recording in graph.recordings}
     return {
         "recordings": [
             {
@@ -112,18 +114,32 @@ def _rows(graph: KnowledgeGraph) -> dict[str, list[_ROW]]:
                 "relation_id": edge.id,
                 "head_id": edge.head_id,
                 "tail_id": edge.tail_id,
-                "recording_id": keys[one.recording_id],
+                "recording_id": recordings[one.recording_id].key,
                 "head_text": one.head.text,
                 "tail_text": one.tail.text,
                 "start_s": round(one.span.start_s, 3),
                 "end_s": round(one.span.end_s, 3),
                 "span": one.span.source,
+                **_times("head", one.head.span),
+                **_times("tail", one.tail.span),
                 "confidence": None if one.confidence is None else round(one.confidence, 4),
                 "votes": one.votes,
+                "model": recordings[one.recording_id].model,
             }
             for edge in graph.edges
             for one in edge.evidence
         ],
+    }
+
+
+def _times(end: str, span: Span) -> _ROW:
+    """Of the head or the tail. Seconds are never missing, and ``*_span`` says whose they are: Cypher's typed dialects
+    take no column of nothing.
+    """
+    return {
+        f"{end}_start_s": round(span.start_s, 3),
+        f"{end}_end_s": round(span.end_s, 3),
+        f"{end}_span": span.source,
     }
 
 
@@ -164,7 +180,9 @@ def to_neo4j_files(graph: KnowledgeGraph) -> dict[str, str]:
             "Evidence",
             (
                 *("relation", "relation_id", "head_text", "tail_text", "start_s:double", "end_s:double", "span"),
-                *("confidence:double", "votes:int"),
+                *("head_start_s:double", "head_end_s:double", "head_span"),
+                *("tail_start_s:double", "tail_end_s:double", "tail_span"),
+                *("confidence:double", "votes:int", "model"),
             ),
         ),
         "relations.csv": write_csv(

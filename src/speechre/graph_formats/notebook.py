@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from speechre.graph_formats.text import clean_text
+from speechre.page.times import said_at
 from speechre.types import Entity, Extraction
 
 
@@ -26,11 +27,12 @@ def to_table_html(extraction: Extraction) -> str:
                 _entity(triplet.tail),
                 "" if triplet.confidence is None else f"{triplet.confidence:.2f}",
                 "" if triplet.votes is None else str(triplet.votes),
+                said_at(triplet),
             ),
         )
         for triplet in extraction.triplets
     )
-    header = _row("th", ("head", "relation", "tail", "confidence", "votes"))
+    header = _row("th", ("head", "relation", "tail", "confidence", "votes", "at"))
     return "".join([*parts, f"<table><thead>{header}</thead><tbody>{rows}</tbody></table>"])
 
 

@@ -23,6 +23,11 @@ const relationLine = (relation) => LINES[Math.floor((data.relations.indexOf(rela
 const nodes = new Map(data.nodes.map((node) => [node.id, node]));
 const recordings = new Map(data.recordings.map((recording) => [recording.id, recording]));
 const sure = (edge) => (edge.confidence === null ? 1 : edge.confidence);
+const WHERE = {
+  entities: "where it was said",
+  chunk: "the whole chunk in which it was heard: its words could not be aligned with the sound",
+  recording: "the whole recording: its entities have no times",
+};
 const shown = (confidence) => (confidence === null ? "not known" : confidence.toFixed(2));
 const seconds = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
 
@@ -108,7 +113,7 @@ function choose(edgeId) {
     again.type = "button";
     again.disabled = !players.has(one.recording_id);
     again.addEventListener("click", () => play(one));
-    const where = one.span.source === "recording" ? "the whole recording: its entities have no times" : "where it was said";
+    const where = WHERE[one.span.source];
     item.append(again, ` ${recordings.get(one.recording_id).id}: “${one.head}”, “${one.tail}”, confidence ${shown(one.confidence)}, ${one.votes ?? "no"} votes; ${where}`);
     list.append(item);
   }
@@ -153,7 +158,7 @@ const items = [...data.edges].sort((a, b) => sure(b) - sure(a)).map((edge) => {
 function filter() {
   const least = Number(byId("slider").value), query = byId("search").value.trim().toLowerCase();
   byId("least").textContent = least.toFixed(2);
-  const seen = new Set();
+  const seen = new Set(), near = new Set();
   let count = 0;
   cy.batch(() => {
     for (const { edge, item, words } of items) {
@@ -161,12 +166,12 @@ function filter() {
       item.hidden = !isOn;
       cy.getElementById(`edge ${edge.id}`).toggleClass("off", sure(edge) < least).toggleClass("faint", !isOn);
       if (sure(edge) >= least) { seen.add(edge.head_id); seen.add(edge.tail_id); }
+      if (isOn) { near.add(edge.head_id); near.add(edge.tail_id); }
       count += isOn;
     }
     for (const node of data.nodes) {
       const isFound = !query || [...node.texts, node.type].some((text) => text.toLowerCase().includes(query));
-      const near = items.some(({ edge, item }) => !item.hidden && (edge.head_id === node.id || edge.tail_id === node.id));
-      cy.getElementById(node.id).toggleClass("off", !seen.has(node.id)).toggleClass("faint", Boolean(query) && !isFound && !near);
+      cy.getElementById(node.id).toggleClass("off", !seen.has(node.id)).toggleClass("faint", Boolean(query) && !isFound && !near.has(node.id));
     }
   });
   byId("num-shown").textContent = `${count} of ${data.edges.length}`;
@@ -202,11 +207,11 @@ for (const recording of data.recordings) {
   const article = make("article");
   article.dataset.recording = recording.id;
   article.append(make("h3", recording.id), make("p", `${recording.source} · ${seconds(recording.duration_s)} · ${recording.model}`, "meta"));
-  if (recording.sound) {
+  if (recording.sound !== null) {
     const player = make("audio");
     player.controls = true;
     player.preload = "metadata";
-    player.src = recording.sound;
+    player.src = data.sounds[recording.sound];
     player.addEventListener("timeupdate", () => stopAtEnd(player));
     player.addEventListener("seeking", () => { if (stopAt && stopAt.player === player && player.currentTime > stopAt.end) stopAt = null; });
     players.set(recording.id, player);

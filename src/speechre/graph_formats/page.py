@@ -16,13 +16,14 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechre import __version__
 from speechre.errors import AudioError
-from speechre.graph import KnowledgeGraph, Recording
+from speechre.graph import KnowledgeGraph, Mention
 from speechre.graph_formats.text import clean_text, cleaned
 
 COLOURS = (
@@ -37,27 +38,38 @@ _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
 def read_sounds(graph: KnowledgeGraph, max_bytes: int = MAX_SOUND_BYTES) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Each recording's sound as Ogg Opus, by recording id, while there is room; and why the others have none."""
-    from speechre.audio import encode_opus, read_audio
+    """Each recording's sound as Ogg Opus, by recording id, while there is room; and why the others have none.
 
+    Recordings of one source (the chunks of a stream) share its sound. It is read block by block.
+    """
     sounds: dict[str, bytes] = {}
     notes: dict[str, str] = {}
+    of_source: dict[str, bytes | None] = {}
     bytes_left = max_bytes
     for recording in graph.recordings:
-        if not Path(recording.source).is_file():
-            notes[recording.id] = f"no player: {recording.source} is no file"
+        source = recording.source
+        if not Path(source).is_file():
+            notes[recording.id] = f"no player: {source} is no file"
             continue
         try:
-            sound = encode_opus(read_audio(recording.source))
+            if source not in of_source:
+                of_source[source] = _read_sound(source, bytes_left)
+                bytes_left -= len(of_source[source] or b"")
         except AudioError as error:
             notes[recording.id] = f"no player: {error}"
             continue
-        if len(sound) > bytes_left:
+        sound = of_source[source]
+        if sound is None:
             notes[recording.id] = f"no player: more than {max_bytes / 1e6:g} MB of sound would make the page too large"
-            continue
-        sounds[recording.id] = sound
-        bytes_left -= len(sound)
+        else:
+            sounds[recording.id] = sound
     return sounds, notes
+
+
+def _read_sound(source: str, max_bytes: int) -> bytes | None:
+    from speechre.audio import encode_opus_blocks, read_blocks
+
+    return encode_opus_blocks(read_blocks(source), max_bytes)
 
 
 def to_html(
@@ -67,7 +79,7 @@ def to_html(
     notes: Mapping[str, str] | None = None,
 ) -> str:
     """The page. ``sounds`` are Ogg Opus files by recording id, as :func:`read_sounds` gives them with ``notes``."""
-    graph = cleaned(graph)
+    data = _data(graph, sounds or {}, notes or {})
     if not title:
         sources = [recording.source for recording in graph.recordings]
         title = sources[0] if len(sources) == 1 else f"{len(sources)} recordings"
@@ -82,7 +94,7 @@ def to_html(
         "style_hash": _hash(style),
         "script_hash": _hash(script),
         "library_hash": _hash(library),
-        "data": script_json(_data(graph, sounds or {}, notes or {})),
+        "data": script_json(data),
     }
     # One pass over the template: what is put in is not looked at again.
     return _FIELD.sub(lambda match: values[match[1]], (_FOLDER / "page.html").read_text(encoding="utf-8"))
@@ -103,44 +115,58 @@ def _hash(text: str) -> str:
 def _data(graph: KnowledgeGraph, sounds: Mapping[str, bytes], notes: Mapping[str, str]) -> dict[str, Any]:
     from speechre.audio import sound_uri
 
+    raw_ids = [recording.id for recording in graph.recordings]  # by which sounds and notes go
+    graph = cleaned(graph)
     content = graph.to_dict()
+    mentions: dict[str, list[tuple[Mention, str]]] = defaultdict(list)
     for node, as_dict in zip(graph.nodes, content["nodes"], strict=True):
         as_dict["texts"] = list(node.texts)
-    for recording, as_dict in zip(graph.recordings, content["recordings"], strict=True):
-        sound = sounds.get(recording.id)
-        as_dict["sound"] = sound_uri(sound) if sound else None
-        as_dict["sound_note"] = clean_text(notes.get(recording.id, "no player: the page was made without sound"))
-        as_dict["segments"] = list(_segments(graph, recording))
+        for mention in node.mentions:
+            mentions[mention.recording_id].append((mention, node.id))
+    uris: dict[bytes, int] = {sound: number for number, sound in enumerate(dict.fromkeys(sounds.values()))}
+    for raw_id, recording, as_dict in zip(raw_ids, graph.recordings, content["recordings"], strict=True):
+        sound = sounds.get(raw_id)
+        as_dict["sound"] = uris[sound] if sound else None
+        as_dict["sound_note"] = clean_text(notes.get(raw_id, "no player: the page was made without sound"))
+        as_dict["segments"] = list(_segments(recording.transcript or "", mentions[recording.id]))
     return {
         **content,
+        "sounds": [sound_uri(sound) for sound in uris],
         "colours": COLOURS,
         "types": sorted({node.type for node in graph.nodes}),
         "relations": sorted({edge.relation for edge in graph.edges}),
     }
 
 
-def _segments(graph: KnowledgeGraph, recording: Recording) -> Iterator[tuple[str, str | None]]:
-    """The transcript in pieces: plain text, and mentions with their node's id. Longer mentions go before shorter ones
-    that they contain.
+def _segments(text: str, mentions: Sequence[tuple[Mention, str]]) -> Iterator[tuple[str, str | None]]:
+    """A transcript in pieces: plain text, and mentions with their node's id, where they stand. Elsewhere a mention's
+    words are marked too, longer ones before shorter ones that they contain.
     """
-    text = recording.transcript or ""
-    node_of = {
-        mention.text: node.id
-        for node in graph.nodes
-        for mention in node.mentions
-        if mention.recording_id == recording.id and mention.text
+    known = {
+        (m.start, m.end): node_id
+        for m, node_id in mentions
+        if m.start is not None and m.end is not None and text[m.start : m.end] == m.text != ""
     }
-    if not node_of:
-        if text:
-            yield text, None
-        return
-    longest_first = sorted(node_of, key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
+    node_of = {m.text: node_id for m, node_id in reversed(mentions) if m.text}
+    longest_first = "|".join(re.escape(name) for name in sorted(node_of, key=len, reverse=True))
+    pattern = re.compile(rf"(?<!\w)(?:{longest_first})(?!\w)") if node_of else None
     position = 0
-    for match in pattern.finditer(text):
-        if match.start() > position:
-            yield text[position : match.start()], None
+    for (start, end), node_id in sorted(known.items(), key=lambda item: (item[0][0], -item[0][1])):
+        if start >= position:
+            yield from _marked(text, position, start, pattern, node_of)
+            yield text[start:end], node_id
+            position = end
+    yield from _marked(text, position, len(text), pattern, node_of)
+
+
+def _marked(
+    text: str, start: int, end: int, pattern: re.Pattern[str] | None, node_of: Mapping[str, str]
+) -> Iterator[tuple[str, str | None]]:
+    """Characters [start, end) of a transcript, with the names that ``pattern`` finds there."""
+    for match in pattern.finditer(text, start, end) if pattern else ():
+        if match.start() > start:
+            yield text[start : match.start()], None
         yield match.group(), node_of[match.group()]
-        position = match.end()
-    if position < len(text):
-        yield text[position:], None
+        start = match.end()
+    if start < end:
+        yield text[start:end], None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
-from speechre.graph import KnowledgeGraph, build_graph
+from speechre.graph import KnowledgeGraph, Mention, build_graph
 from speechre.graph_formats.text import cleaned
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "head", "head_type", "relation", "tail", "tail_type", "confidence", "votes", "orders", "start_s", "end_s",
-    "span", "head_text", "tail_text", "recording", "source", "model", "head_id", "tail_id", "edge_id", "evidence_id",
+    "span", "head_text", "head_start_s", "head_end_s", "tail_text", "tail_start_s", "tail_end_s", "recording", "source",
+    "model", "head_id", "tail_id", "edge_id", "evidence_id",
 )  # fmt: skip
-"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there; ``span`` says what the
-seconds rest on, ``entities`` or ``recording``."""
+"""``head`` and ``tail`` are canonical names, ``head_text`` and ``tail_text`` what stood there, with the seconds of its
+own words where they are known; ``span`` says what ``start_s`` and ``end_s`` rest on: ``entities``, ``chunk`` or
+``recording`` (:class:`speechre.graph.Span`)."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -49,7 +51,9 @@ def to_rows(graph: KnowledgeGraph) -> Iterator[dict[str, Any]]:
                 "end_s": round(one.span.end_s, 3),
                 "span": one.span.source,
                 "head_text": one.head.text,
+                **_own_times("head", one.head),
                 "tail_text": one.tail.text,
+                **_own_times("tail", one.tail),
                 "recording": recording.id,
                 "source": recording.source,
                 "model": recording.model,
@@ -60,21 +64,31 @@ def to_rows(graph: KnowledgeGraph) -> Iterator[dict[str, Any]]:
             }
 
 
-def to_csv(graph: KnowledgeGraph) -> str:
-    """RFC 4180, in UTF-8 once encoded, a header and ``\\r\\n``.
+def _own_times(end: str, mention: Mention) -> dict[str, float | None]:
+    """``head_start_s`` and ``head_end_s``, or the tail's: ``None`` where the words have no times of their own."""
+    is_known = mention.span.source == "entities"
+    return {
+        f"{end}_start_s": round(mention.span.start_s, 3) if is_known else None,
+        f"{end}_end_s": round(mention.span.end_s, 3) if is_known else None,
+    }
+
+
+def to_csv(graph: KnowledgeGraph, has_header: bool = True) -> str:
+    """RFC 4180, in UTF-8 once encoded, a header (or none, behind other rows) and ``\\r\\n``.
 
     A text that a spreadsheet would run as a formula (``=``, ``+``, ``-``, ``@`` in front) gets an apostrophe before it,
     as OWASP advises ("CSV Injection"): a transcript decides what stands in these cells.
     """
     rows = ({key: _harmless(value) for key, value in row.items()} for row in to_rows(cleaned(graph)))
-    return write_csv(COLUMNS, (tuple(row.values()) for row in rows))
+    return write_csv(COLUMNS if has_header else None, (tuple(row.values()) for row in rows))
 
 
-def write_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A header and rows as CSV."""
+def write_csv(header: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
+    """A header, unless it is None, and rows as CSV."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(header)
+    if header is not None:
+        writer.writerow(header)
     writer.writerows(rows)
     return out.getvalue()
 
@@ -92,4 +106,5 @@ def to_dataframe(extractions: Iterable[Extraction], **options: Any) -> pandas.Da
     except ImportError as error:
         raise UsageError('a data frame needs the package pandas; run "pip install pandas"') from error
     frame = pandas.DataFrame(list(to_rows(build_graph(extractions, **options))), columns=list(COLUMNS))
-    return frame.astype({"confidence": "Float64", "votes": "Int64", "start_s": "float64", "end_s": "float64"})
+    own = {f"{end}_{edge}_s": "Float64" for end in ("head", "tail") for edge in ("start", "end")}
+    return frame.astype({"confidence": "Float64", "votes": "Int64", "start_s": "float64", "end_s": "float64", **own})

@@ -1,4 +1,5 @@
-"""A model is a folder: config.json, model.safetensors, tokenizer.json, preprocessor_config.json. No pickle anywhere.
+"""A model is a folder in the Hugging Face way: config.json, model.safetensors, tokenizer.json, tokenizer_config.json,
+preprocessor_config.json, README.md. No pickle anywhere.
 
 config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial,
 corrupt or mismatched folder is refused before it can answer wrongly. A model with a text reader has that one's weights
@@ -25,6 +26,7 @@ from torch import Tensor
 from speechre.config import Config
 from speechre.errors import CheckpointError, SpeechreError
 from speechre.model.backbone import sinusoids
+from speechre.model.card import model_card
 from speechre.model.network import SpeechReNetwork
 from speechre.model.quantize import pack, unpack
 from speechre.model.sequence import Sequencer
@@ -113,9 +115,10 @@ def save_checkpoint(
             **({} if reader is None else {"reader": reader.describe()}),
         },
     )
-    num_mel_bins = network.config.num_mel_bins
-    preprocessor = {"sampling_rate": 16000, "feature_size": num_mel_bins, "hop_length": 160, "n_fft": 400}
-    _write_json(building / "preprocessor_config.json", preprocessor)
+    _write_json(building / "tokenizer_config.json", _tokenizer_config(network.config))
+    _write_json(building / "preprocessor_config.json", _preprocessor_config(network.config))
+    card = model_card(config, schema, network.config, reader is not None)
+    (building / "README.md").write_text(card, encoding="utf-8", newline="\n")
     replace_folder(building, folder)
 
 
@@ -128,6 +131,30 @@ def _without_sinusoids(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     positions_FD = state[_ENCODER_POSITIONS]
     is_fixed = torch.allclose(positions_FD.float().cpu(), sinusoids(*positions_FD.shape), atol=1e-3)
     return {name: tensor for name, tensor in state.items() if not (is_fixed and name == _ENCODER_POSITIONS)}
+
+
+def _tokenizer_config(whisper: WhisperConfig) -> dict[str, Any]:
+    """What transformers' AutoTokenizer wants beside tokenizer.json; ours needs nothing of it."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": whisper.max_target_positions,
+    }
+
+
+def _preprocessor_config(whisper: WhisperConfig) -> dict[str, Any]:
+    """The spectrogram, as transformers' AutoFeatureExtractor reads it."""
+    return {
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "sampling_rate": 16000,
+        "feature_size": whisper.num_mel_bins,
+        "hop_length": 160,
+        "n_fft": 400,
+        "chunk_length": 30,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+    }
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
