@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,9 +150,9 @@ def run_import(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Export."""
     fmt = format_named(args.format)
-    if fmt.place == "file" and args.output.is_dir():
+    if fmt.place == "file" and os.path.isdir(args.output):
         raise UsageError(f"{args.output}: is a folder; {fmt.name} is a file, name one in it")
-    if fmt.place != "file" and args.output.is_file():
+    if fmt.place != "file" and os.path.isfile(args.output):
         raise UsageError(f"{args.output}: is a file; {fmt.name} is a folder, name another place")
     check_replaces_no_input(args.output, args.manifests)
     utterances = _read_all(args.manifests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -284,7 +285,7 @@ def _tell_missing(reading: Reading, are_kept: bool) -> None:
         if ids:
             shown = ", ".join(f'"{name}"' for name in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
             message(f"{len(ids)} utterances were {what}, and {done}: {shown}")
-    missing = [u.audio.path for u in reading.utterances if u.audio is not None and not Path(u.audio.path).is_file()]
+    missing = [u.audio.path for u in reading.utterances if u.audio is not None and not os.path.isfile(u.audio.path)]
     if missing:
         message(
             f"{len(missing)} recordings are not where the manifest says, the first at {missing[0]}; give the folder of "

@@ -87,10 +87,10 @@ def open_output(path: Path | None) -> Iterator[Output]:
         yield Output(sys.stdout, "standard output")
         return
     target = Path(os.path.realpath(path))  # replace what a link points at, not the link
-    is_special = target.exists() and not target.is_file()
+    is_special = os.path.exists(target) and not os.path.isfile(target)
     building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        if target.is_file() and not os.access(target, os.W_OK):
+        if os.path.isfile(target) and not os.access(target, os.W_OK):
             raise PermissionError(13, "Permission denied")
         # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
         file = building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
