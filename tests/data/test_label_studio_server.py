@@ -249,7 +249,7 @@ def test_predictions_of_a_model_are_taken_with_their_scores(server: Server, gold
         "    for p in t['predictions']: print(json.dumps(l.validate_prediction(p, return_errors=True)))"
     )
     python = Path(EXECUTABLE).with_name("python")
-    done = subprocess.run([python, "-c", check, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([python, "-c", check, folder], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {"[]"}
     assert len(done.stdout.split()) == sum(len(task["predictions"]) for task in tasks)
