@@ -14,7 +14,7 @@ import soundfile
 
 from speechre.data.entity_tagger import TaggedSpan
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make-common-voice"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 COLUMNS = (
     *("client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes"),
     *("age", "gender", "accents", "variant", "locale", "segment"),
@@ -91,12 +91,17 @@ def write_mp3(path: Path, duration_s: float = 0.3) -> Path:
     return path
 
 
-def make_release(folder: Path, rows: int, recordings: int = 3, release: int = 17, seed: int = 1) -> Path:
-    """What scripts/make-common-voice makes."""
-    loader = SourceFileLoader("make_common_voice", str(SCRIPT))
-    spec = spec_from_loader("make_common_voice", loader)
+def load_script(name: str) -> Any:
+    """A script of scripts/ as a module; they have no ``.py`` at their end."""
+    loader = SourceFileLoader(name.replace("-", "_"), str(SCRIPTS / name))
+    spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up there
     loader.exec_module(module)
-    module.make_release(folder, rows, recordings, None, release, seed)
+    return module
+
+
+def make_release(folder: Path, rows: int, recordings: int = 3, release: int = 17, seed: int = 1) -> Path:
+    """What scripts/make-common-voice makes."""
+    load_script("make-common-voice").make_release(folder, rows, recordings, None, release, seed)
     return folder

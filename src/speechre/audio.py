@@ -179,12 +179,12 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     is_empty = True
     for path in map(Path, paths):
         is_empty = False
-        if path.is_dir():
+        if os.path.isdir(path):
             below = sorted(_walk(path))
             if not below:
                 raise UsageError(f"folder {path} holds no audio file; expected one of {' '.join(SUFFIXES)}")
             found.update(dict.fromkeys(below))
-        elif path.exists():
+        elif os.path.exists(path):
             found.setdefault(path)
         else:
             raise UsageError(f"{path}: no such file or folder; check the path")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -276,11 +277,11 @@ def recipe_path(name_or_path: str) -> Path:
     Raises :class:`ConfigError` listing the shipped recipes.
     """
     path = Path(name_or_path)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     folder = Path(__file__).parent / "recipes"
     shipped = folder / f"{path.stem}.yaml"
-    if shipped.is_file() and str(path.parent) in (".", "recipes"):
+    if os.path.isfile(shipped) and str(path.parent) in (".", "recipes"):
         return shipped
     known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
     raise ConfigError(f'no recipe "{name_or_path}": neither a file nor one of the shipped ones ({known})')

@@ -349,7 +349,7 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     if text in SCHEMAS:
         return SCHEMAS[text]
     path = Path(text)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SchemaError(
             f'no schema "{text}": it is neither a file nor one of {", ".join(SCHEMAS)}; give one of these '
             "names or a YAML file with name, entity_types and relation_types"

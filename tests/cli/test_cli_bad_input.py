@@ -217,6 +217,57 @@ def test_an_unreadable_manifest_line(
     assert "\x1b" not in said
 
 
+LONG = "x" * 300  # no file system takes such a name, and some system calls say so in their own way
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "extract LONG",
+        "extract SOUND --model LONG",
+        "extract SOUND --output LONG",
+        "evaluate LONG --model MODEL",
+        "evaluate GOLD --model LONG",
+        "train --config LONG",
+        "train --config smoke --model.backbone LONG --data.train GOLD --output OUT",
+        "score LONG LONG",
+        "compare LONG LONG",
+        "data validate LONG",
+        "data validate GOLD --schema LONG",
+        "data validate GOLD --fix LONG",
+        "data stats GOLD --report LONG",
+        "data split GOLD --output LONG --by sentence --leave-out",
+        "data candidates --common-voice LONG --output OUT",
+        "data to-label-studio LONG --output OUT",
+        "data to-label-studio GOLD --output LONG",
+        "data from-label-studio LONG --output OUT",
+        "data agreement GOLD LONG",
+        "data import speechre-json LONG --output OUT",
+        "data import commonvoice-speechre LONG --output OUT",
+        "data import kaldi LONG --output OUT",
+        "data import lhotse LONG --output OUT",
+        "data import nemo LONG --output OUT",
+        "data import huggingface LONG --output OUT",
+        "data export nemo GOLD --output LONG",
+        "data export kaldi GOLD --output LONG",
+        "data export commonvoice-speechre GOLD --output LONG",
+        "data export huggingface GOLD --output LONG",
+    ],
+)
+def test_a_name_that_no_file_can_have(
+    command: str,
+    manifest: Path,
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"LONG": LONG, "SOUND": make_sound(), "GOLD": manifest, "OUT": tmp_path / "out", "MODEL": tiny_model_dir}
+    assert main([str(places.get(word, word)) for word in command.split()]) in (1, 2)
+    name = capsys.readouterr().err.splitlines()[-1].split(": ")[0]
+    assert name in ("UsageError", "ConfigError", "DataError", "AudioError", "CheckpointError", "SchemaError")
+
+
 @pytest.mark.parametrize("name", ["missing.jsonl", ""])
 def test_a_manifest_that_is_not_there(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_model_dir: Path

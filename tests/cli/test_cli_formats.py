@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from speechre.cli import main
 from speechre.data.formats.table import FORMATS, OPTION_FLAGS
-from speechre.data.store import read_manifest
+from speechre.data.store import read_manifest, write_manifest
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -33,6 +34,25 @@ def test_out_and_in_again(name: str, manifest: Path, tmp_path: Path, capsys: pyt
     else:
         assert main(arguments) == 0
         assert back.read_bytes() == manifest.read_bytes()
+
+
+def test_parts_are_exported_together(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, *others = read_manifest(manifest)
+    parts = [manifest.with_name("train.jsonl"), manifest.with_name("dev.jsonl")]
+    write_manifest(parts[0], others)
+    write_manifest(parts[1], [replace(first, split="test")])
+    out, back = tmp_path / "release", manifest.with_name("back.jsonl")
+    assert main(["data", "export", "huggingface", *map(str, parts), "--output", str(out)]) == 0
+    assert sorted(path.name.split("-")[0] for path in (out / "data").iterdir()) == ["test", "train"]
+    arguments = ["data", "import", "huggingface", str(out), "--output", str(back)]
+    assert main([*arguments, "--audio-output", str(tmp_path / "sound")]) == 0
+    assert [(u.id, u.split) for u in read_manifest(back)] == [("u1", "train"), ("u2", "train"), ("u0", "test")]
+    capsys.readouterr()
+    write_manifest(parts[1], [first, others[1]])
+    assert main(["data", "export", "nemo", *map(str, parts), "--output", str(tmp_path / "m.json")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('DataError: utterance "u2" stands in two of ')
+    assert not (tmp_path / "m.json").exists()
 
 
 def test_plain_says_what_is_left_out(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

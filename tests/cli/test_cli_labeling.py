@@ -91,6 +91,60 @@ def test_predictions_sort_and_are_told(manifest: Path, tmp_path: Path, capsys: C
     assert 'p.jsonl: "other" is no utterance of' in capsys.readouterr().err
 
 
+def found_by_recognizer(label: str, text: str, name: str, kind: str) -> dict[str, Any]:
+    start = text.index(name)
+    return {"text": name, "type": kind, "start": start, "end": start + len(name), "label": label}
+
+
+def test_what_the_recognizer_found_is_a_pre_annotation(manifest: Path, tmp_path: Path, capsys: Capture) -> None:
+    utterances = read_manifest(manifest)
+    text = utterances[0].text
+    some = [found_by_recognizer("PERSON", text, "Ann Lee", "PER"), found_by_recognizer("CARDINAL", text, "in", "NUM")]
+    some[0]["score"] = 0.75
+    ner = {"model": "spacy:x@1", "schema": "ace05", "entities": some}
+    bare = replace(utterances[0], entities=(), relations=(), extra={"ner": ner})
+    other = replace(utterances[1], extra={"ner": ner})  # what somebody annotated counts more
+    theirs = replace(utterances[2], entities=(), relations=(), extra={"ner": ["not", "ours"]})
+    write_manifest(manifest, [bare, other, theirs])
+    folder = tmp_path / "project"
+    command = ["data", "to-label-studio", str(manifest), "--output", str(folder), "--schema", "conll04"]
+    assert main(command) == 0
+    assert "1 entities that the recognizer found have no type in the schema" in capsys.readouterr().err
+    first, second, third = tasks_of(folder)
+    (prediction,) = first["predictions"]
+    value = {"start": 0, "end": 7, "text": "Ann Lee", "labels": ["Peop"]}
+    region = {"id": "n0", "from_name": "entities", "to_name": "text", "type": "labels", "value": value, "score": 0.75}
+    assert prediction == {"model_version": "spacy:x@1", "result": [region]}
+    assert [p["model_version"] for p in second["predictions"]] == ["manifest"]
+    assert third["predictions"] == []
+    export, back = accept(folder, tmp_path / "e.json"), tmp_path / "back.jsonl"
+    assert main(["data", "from-label-studio", str(export), "--output", str(back), "--no-provenance"]) == 0
+    accepted, *rest = read_manifest(back)
+    assert [(e.id, e.text, e.type) for e in accepted.entities] == [("e0", "Ann Lee", "Peop")]
+    assert (accepted.extra, rest) == (bare.extra, [other, theirs])
+
+
+@pytest.mark.parametrize(
+    ("entities", "said"),
+    [
+        (None, "has no list of entities"),
+        ([3], "entity 0 is a number"),
+        ([{"text": "Ann Lee", "type": "PER", "start": 1, "end": 8}], 'entity 0 is "Ann Lee", but 1 to 8'),
+        ([{"text": "Ann Lee", "type": "PER"}], "entity 0 has no span"),
+        ([{"type": "PER", "start": 0, "end": 7}], 'entity 0 has null as "text"'),
+        ([{"text": "Ann Lee", "type": "<PER>", "start": 0, "end": 7}], "without brackets"),
+    ],
+)
+def test_what_no_recognizer_wrote(entities: object, said: str, manifest: Path, tmp_path: Path, capsys: Capture) -> None:
+    first, *rest = read_manifest(manifest)
+    bare = replace(first, entities=(), relations=(), extra={"ner": {"model": "x", "entities": entities}})
+    write_manifest(manifest, [bare, *rest])
+    assert main(["data", "to-label-studio", str(manifest), "--output", str(tmp_path / "project")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('DataError: utterance "u0": "extra.ner"')
+    assert said in line
+
+
 def test_what_was_heard_stands_in_for_a_text_that_is_missing(manifest: Path, tmp_path: Path, capsys: Capture) -> None:
     utterances = [replace(u, text="", entities=(), relations=()) for u in read_manifest(manifest)]
     write_manifest(manifest, utterances)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import doctest
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import DatasetCard
 
 import speechre.data.card
 from speechre.data.card import CardFacts, data_card, size_category
+from speechre.data.formats.huggingface import features
+from speechre.data.formats.table import FORMATS, ExportOptions
 from speechre.data.stats import manifest_stats
+from speechre.data.store import read_manifest
 from speechre.errors import UsageError
 from speechre.types import Entity, Relation, Utterance
 
+SAMPLES = Path(__file__).parents[2] / "samples" / "samples.jsonl"
 FACTS = CardFacts("My set: speech", "cc0-1.0", ["en", "no"], {"train": "train.jsonl", "dev": "parts/dev.jsonl"})
 
 
@@ -59,9 +64,28 @@ def test_the_body_tells_what_it_is_and_how_to_load_it() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     compile(code, "README.md", "exec")
     assert "read_manifest('train.jsonl')" in code
-    own = data_card(replace(FACTS, description="Recorded by hand.", files={"train": "data/train-*.parquet"}), stats())
-    assert "Recorded by hand." in own
-    assert "read_manifest" not in own
+    assert "| `split`, `speaker` |" in card
+    other = data_card(replace(FACTS, description="Recorded by hand.", files={"train": "train.csv"}), stats())
+    assert "Recorded by hand." in other
+    assert "# Format" not in other
+    assert "# Loading" not in other
+
+
+def test_the_body_of_parquet_files_has_their_columns_and_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    library = pytest.importorskip("datasets")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    FORMATS["huggingface"].write(tmp_path, read_manifest(SAMPLES), ExportOptions())
+    splits = sorted({utterance.split or "train" for utterance in read_manifest(SAMPLES)})
+    files = {split: f"data/{split}-*.parquet" for split in splits}
+    card = data_card(replace(FACTS, files=files), stats())
+    assert set(re.findall(r"`(\w+)`(?=[^|]*\| )", card.split("# Format")[1].split("# ")[0])) >= set(features())
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "burr Aaron Burr shot" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,10 +249,26 @@ def test_predictions_of_a_model_are_taken_with_their_scores(server: Server, gold
         "    for p in t['predictions']: print(json.dumps(l.validate_prediction(p, return_errors=True)))"
     )
     python = Path(EXECUTABLE).with_name("python")
-    done = subprocess.run([python, "-c", check, folder], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([python, "-c", check, folder], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {"[]"}
     assert len(done.stdout.split()) == sum(len(task["predictions"]) for task in tasks)
+
+
+def test_what_a_recognizer_found_is_taken_and_accepted(server: Server, gold: Path, tmp_path: Path) -> None:
+    plain = read_manifest(gold)[0]
+    found = [{"text": e.text, "type": e.type, "start": e.start, "end": e.end, "score": 0.9} for e in plain.entities]
+    ner = {"model": "spacy:en_core_web_sm@3.8.0", "schema": "conll04", "entities": found}
+    write_manifest(gold, [replace(plain, entities=(), relations=(), extra={"ner": ner})])
+    project, (task,) = server.project(write_project(gold, "--schema", "conll04"))
+    (prediction,) = task["predictions"]
+    assert prediction["model_version"] == ner["model"]
+    server.annotate(task, prediction["result"])
+    export = server.export(project, "JSON", tmp_path / "export.json")
+    back = gold.with_name("back.jsonl")
+    assert main(["data", "from-label-studio", str(export), "--output", str(back), "--no-provenance"]) == 0
+    (accepted,) = read_manifest(back)
+    assert (accepted.entities, accepted.extra) == (plain.entities, {"ner": ner})
 
 
 def test_the_player_gets_the_recording(server: Server, gold: Path) -> None:

@@ -102,6 +102,40 @@ def test_all_faults_come_at_once_with_their_lines(folder: Path) -> None:
     assert issues[1].to_dict()["code"] == "pair-not-allowed"
 
 
+def with_entity(**changes: Any) -> dict[str, Any]:
+    first, *others = line()["entities"]
+    return line(entities=[{**first, **changes}, *others])
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ("[]", "not-an-object"),
+        (line(speaker=7), "wrong-type"),
+        (line(accent="x"), "unknown-key"),
+        ({key: value for key, value in line().items() if key != "id"}, "missing-key"),
+        (line(name=" "), "empty-value"),
+        (json.dumps(line(text="Uma\ud800", entities=[])), "bad-text"),
+        (line(audio={"path": "good.wav", "duration_s": 0}), "bad-window"),
+        (with_entity(start=0, end=900), "bad-span"),
+        (with_entity(type="<Peop>"), "bracketed-type"),
+        (with_entity(id="e1"), "duplicate-entity-id"),
+        (with_entity(type="Person"), "unknown-entity-type"),
+        (with_entity(end_s=-1), "bad-time"),
+    ],
+)
+def test_what_is_no_utterance_has_a_code(bad: object, code: str, folder: Path) -> None:
+    issues = check(folder, line("before"), bad)
+    assert (2, code, "error") in [(issue.line, issue.code, issue.severity) for issue in issues]
+    assert {issue.line for issue in issues} == {2}
+
+
+def test_bytes_that_are_no_text_are_told_with_their_line(folder: Path) -> None:
+    content = json.dumps(line("before")).encode() + b"\n" + b'{"id": "\xff"}\n' + json.dumps(line("after")).encode()
+    (folder / "m.jsonl").write_bytes(content)
+    assert [(i.line, i.code, i.severity) for i in validate_manifest(folder / "m.jsonl")] == [(2, "not-utf8", "error")]
+
+
 @pytest.mark.parametrize(
     ("relations", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threshold is not None:
         raise UsageError("--threshold is what this command fits; leave it out")
-    if args.output.exists():
+    if os.path.exists(args.output):
         raise UsageError(f"{args.output} exists already; choose a new folder")
     utterances: list[Utterance] = []
     for manifest in args.manifests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,7 @@ def _check_report(folder: Path, manifests: Sequence[Path]) -> None:
     check_template_engine()
     for name in STATS_FILES:
         check_replaces_no_input(folder / name, manifests)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise UsageError(f"{folder}: not a folder; choose another place")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -123,7 +124,7 @@ def check_recordings(manifest: Path, utterances: Sequence[Utterance]) -> None:
     faults = [
         (utterance.id, "has no audio" if utterance.audio is None else f"has no file {utterance.audio.path}")
         for utterance in utterances
-        if utterance.audio is None or not Path(utterance.audio.path).is_file()
+        if utterance.audio is None or not os.path.isfile(utterance.audio.path)
     ]
     if faults:
         utterance_id, fault = faults[0]

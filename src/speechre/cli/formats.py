@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from speechre.cli.data_stats import read_parts
 from speechre.cli.options import Commands, Parser
 from speechre.cli.output import check_replaces_no_input, message
 from speechre.data.formats.table import FORMATS, ExportOptions, ImportOptions, format_named
-from speechre.errors import UsageError
+from speechre.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from speechre.types import Utterance
 
 
 def add_parsers(kinds: Commands) -> None:
@@ -79,13 +86,14 @@ def _add_import(kinds: Commands) -> None:
 def _add_export(kinds: Commands) -> None:
     parser = kinds.add_parser(
         "export",
-        help="a manifest to a foreign format",
+        help="manifests to a foreign format",
         description="Write a manifest in another format. What the format has no place for is named, and kept in a "
-        'field of our own, "speechre",\nso that "data import" gives the same manifest again.',
+        'field of our own, "speechre",\nso that "data import" gives the same manifest again. Several manifests are one '
+        "data set: utterances that name no part are of\nthe part that their file is called.",
         epilog=_table(),
     )
     _add_format(parser)
-    parser.add_argument("manifest", type=Path, metavar="M.jsonl")
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="M.jsonl")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="PATH", help="the file or folder to write; replaces files there"
     )
@@ -141,18 +149,30 @@ def run_import(args: argparse.Namespace) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export."""
-    from speechre.data.store import read_manifest
-
     fmt = format_named(args.format)
-    if fmt.place == "file" and args.output.is_dir():
+    if fmt.place == "file" and os.path.isdir(args.output):
         raise UsageError(f"{args.output}: is a folder; {fmt.name} is a file, name one in it")
-    if fmt.place != "file" and args.output.is_file():
+    if fmt.place != "file" and os.path.isfile(args.output):
         raise UsageError(f"{args.output}: is a file; {fmt.name} is a folder, name another place")
-    check_replaces_no_input(args.output, [args.manifest])
-    utterances = read_manifest(args.manifest)
+    check_replaces_no_input(args.output, args.manifests)
+    utterances = _read_all(args.manifests)
     check_replaces_no_input(args.output, [u.audio.path for u in utterances if u.audio is not None])
     options = ExportOptions(args.plain, args.audio_output, args.audio_as_paths)
     for note in fmt.write(args.output, utterances, options):
         message(note)
     message(f"wrote {len(utterances)} utterances to {args.output}")
     return 0
+
+
+def _read_all(manifests: Sequence[Path]) -> list[Utterance]:
+    """The utterances of all manifests, as :func:`read_parts` has them. Raises :class:`DataError` on an id of two."""
+    utterances = read_parts(manifests)
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in seen:
+            raise DataError(
+                f'utterance "{utterance.id}" stands in two of {", ".join(map(str, manifests))}; expected manifests '
+                'that share none. Run "speechre data split --check" to see what else they share'
+            )
+        seen.add(utterance.id)
+    return utterances

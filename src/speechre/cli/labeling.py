@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -107,7 +108,7 @@ def run_to(args: argparse.Namespace) -> int:
     from speechre.data.label_studio import check_types, schema_of, to_task
     from speechre.data.predictions import read_predictions_for_report
     from speechre.data.store import read_manifest
-    from speechre.data.suggest import most_uncertain_first, suggest
+    from speechre.data.suggest import most_uncertain_first, recognized, suggest
     from speechre.schemas import load_schema
 
     utterances = read_manifest(args.manifest)
@@ -122,6 +123,11 @@ def run_to(args: argparse.Namespace) -> int:
     if not schema.entity_types:
         raise UsageError(f"{args.manifest}: nothing is annotated, so there are no labels to take over; give --schema")
     check_types(utterances, suggestions, schema)
+    found = [recognized(utterance, schema) for utterance in utterances]
+    suggestions = [
+        some if one.suggestion is None else [one.suggestion, *some]
+        for one, some in zip(found, suggestions, strict=True)
+    ]
     urls = audio_urls_of(utterances, args.manifest, args.output, args)
     tasks: list[dict[str, Any]] = []
     for utterance, some in zip(utterances, suggestions, strict=True):
@@ -134,7 +140,7 @@ def run_to(args: argparse.Namespace) -> int:
         order = most_uncertain_first([_doubt(some) for some in suggestions])
         tasks = [tasks[i] for i in order]
     write_project(args.output, schema, tasks, [args.manifest, *([args.predictions] if args.predictions else [])])
-    _tell(args, utterances, tasks, texts)
+    _tell(args, utterances, tasks, texts, sum(one.num_untyped for one in found))
     tell_served(urls, args.manifest, args.output, args)
     return 0
 
@@ -216,6 +222,7 @@ def _tell(
     utterances: Sequence[Utterance],
     tasks: Sequence[Mapping[str, Any]],
     texts: Mapping[str, str],
+    num_untyped: int,
 ) -> None:
     num_unplaced = sum(len(task["data"]["speechre"].get("unplaced", ())) for task in tasks)
     num_not_shown = sum(len(task["data"]["speechre"].get("not_shown", ())) for task in tasks)
@@ -226,6 +233,7 @@ def _tell(
         (num_silent, "utterances have no recording"),
         (num_heard, "utterances have no text; the model's transcript is shown in its place"),
         (num_unplaced, "entities have no place in their text; they are not shown, and stay as they are"),
+        (num_untyped, "entities that the recognizer found have no type in the schema; they are not shown"),
         (num_not_shown, "predicted triplets have no place in their text; they are listed in their task's data"),
     ):
         if number:
@@ -277,7 +285,7 @@ def _tell_missing(reading: Reading, are_kept: bool) -> None:
         if ids:
             shown = ", ".join(f'"{name}"' for name in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
             message(f"{len(ids)} utterances were {what}, and {done}: {shown}")
-    missing = [u.audio.path for u in reading.utterances if u.audio is not None and not Path(u.audio.path).is_file()]
+    missing = [u.audio.path for u in reading.utterances if u.audio is not None and not os.path.isfile(u.audio.path)]
     if missing:
         message(
             f"{len(missing)} recordings are not where the manifest says, the first at {missing[0]}; give the folder of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from speechre.cli.options import Commands, positive_int
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.text == "gold") == bool(args.transcripts):
         raise UsageError("--text transcript and both need --transcripts, --text gold has no use for them")
-    if args.output.exists():
+    if os.path.exists(args.output):
         raise UsageError(f"{args.output} is there already; choose another folder")
     schema = load_schema(args.schema)
     repeats = args.repeats or [1] * len(args.manifests)

@@ -96,12 +96,12 @@ def data_card(facts: CardFacts, stats: Mapping[str, Any]) -> str:
         f"---\n{head}---\n",
         f"# {' '.join(facts.name.split())}\n",
         f"{facts.description.strip()}\n" if facts.description.strip() else _described(stats),
-        _FORMAT,
-        _loading(facts),
+        _format(facts.files),
+        _loading(facts.files),
         "# Figures\n",
         *(table.to_markdown() for table in stats_tables(stats)),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _described(stats: Mapping[str, Any]) -> str:
@@ -114,7 +114,11 @@ def _described(stats: Mapping[str, Any]) -> str:
     )
 
 
-_FORMAT = """\
+_ANNOTATION = """\
+| `entities` | `id`, `text`, `type`, and `start`, `end`: a half-open span of characters of `text` |
+| `relations` | `head` and `tail` (ids of entities) and `type`; a triplet is directed |
+"""
+_LINES = f"""\
 # Format
 
 One JSON object a line, UTF-8:
@@ -125,23 +129,52 @@ One JSON object a line, UTF-8:
 | `audio` | `path` of the recording, relative to the file; `start_s` and `duration_s` in seconds |
 | `text` | what is said |
 | `split`, `speaker` | the part and who speaks, where known |
-| `entities` | `id`, `text`, `type`, and `start`, `end`: a half-open span of characters of `text` |
-| `relations` | `head` and `tail` (ids of entities) and `type`; a triplet is directed |
-| `extra` | what else is known of the utterance |
+{_ANNOTATION}| `extra` | what else is known of the utterance |
+"""
+_ROWS = f"""\
+# Format
+
+Parquet, one row an utterance:
+
+| column | holds |
+|---|---|
+| `id` | the utterance's name, unique in its file |
+| `audio` | `bytes` of the recording, or its `path` |
+| `text` | what is said |
+| `speaker` | who speaks, where known |
+{_ANNOTATION}| `start_s`, `duration_s` | in the recording, in seconds, where known |
+| `extra` | what else is known of the utterance, as JSON |
+| `speechre` | what the columns cannot hold, as JSON, for speechre to read back; other programs can pass over it |
 """
 
 
-def _loading(facts: CardFacts) -> str:
-    path = next((path for path in facts.files.values() if path.endswith(".jsonl")), None)
-    if path is None:
-        return ""
-    return f"""\
-# Loading
+def _format(files: Mapping[str, str]) -> str:
+    """What a line or row holds; nothing of files that are neither manifests nor our Parquet."""
+    if _are(files, ".jsonl"):
+        return _LINES
+    return _ROWS if _are(files, ".parquet") else ""
 
-```python
+
+def _are(files: Mapping[str, str], suffix: str) -> bool:
+    return bool(files) and all(path.endswith(suffix) for path in files.values())
+
+
+def _loading(files: Mapping[str, str]) -> str:
+    if _are(files, ".jsonl"):
+        code = f"""\
 from speechre.data.store import read_manifest
 
-for utterance in read_manifest({path!r}):
+for utterance in read_manifest({next(iter(files.values()))!r}):
     print(utterance.id, utterance.triplets)
-```
 """
+    elif _are(files, ".parquet"):
+        code = f"""\
+from datasets import Audio, load_dataset
+
+rows = load_dataset("parquet", data_files={dict(files)!r})
+for row in rows[{next(iter(files))!r}].cast_column("audio", Audio(decode=False)):
+    print(row["id"], row["text"], row["entities"], row["relations"])
+"""
+    else:
+        return ""
+    return f"# Loading\n\n```python\n{code}```\n"

@@ -21,6 +21,7 @@ later releases add come along under their own names. In the oldest releases of s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,9 @@ def open_release(folder: Path, split: str = "validated") -> Release:
     release = Release(folder, split)
     if not split or Path(split).name != split:
         raise DataError(f'"{split}" is no split; expected the name of a table without .tsv, as validated or train')
-    if release.table.is_file():
+    if os.path.isfile(release.table):
         return release
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: no such folder; expected one language of a Common Voice release")
     below = sorted(path.parent for path in folder.glob(f"*/{split}.tsv"))
     tables = sorted(path.stem for path in folder.glob("*.tsv") if path.name != DURATIONS)

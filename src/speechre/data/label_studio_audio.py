@@ -34,7 +34,7 @@ def audio_urls(utterances: Sequence[Utterance], document_root: PathLike, prefix:
             out[utterance.id] = ""
             continue
         path = Path(audio.path)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f'utterance "{utterance.id}": {path}: no such recording; people could not listen to it')
         is_piece = audio.start_s > 0
         if audio.duration_s is not None and not is_piece:

@@ -60,7 +60,7 @@ def read_speechre_json(
     path = Path(json_path)
     items = list(json_items(path))
     info = path.with_name("dataset_info.json")
-    schema = read_dataset_info(info) if info.is_file() else None
+    schema = read_dataset_info(info) if os.path.isfile(info) else None
     spoken = {} if spoken_tsv is None else _read_spoken(Path(spoken_tsv))
     folders = [_Folder.scan(Path(folder)) for folder in audio_dirs]
     names = [folder.name for folder in folders]
@@ -74,7 +74,7 @@ def read_speechre_json(
             utterance = to_utterance(item, path.stem, repair_offsets)
             carried = item.get(FIELD)
             utterance = from_carry(utterance, carried, path.parent)
-            if folders or (utterance.audio is not None and not Path(utterance.audio.path).is_file()):
+            if folders or (utterance.audio is not None and not os.path.isfile(utterance.audio.path)):
                 utterance = replace(utterance, audio=None)
         except ValueError as error:
             faults.append(Fault("malformed", f"{path}:{line}: item {index}: {error}"))
@@ -232,7 +232,7 @@ class _Folder:
 
     @classmethod
     def scan(cls, path: Path) -> _Folder:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise DataError(f"{path}: no such folder of recordings; check the path")
         files: dict[str, Path] = {}
         for file in sorted(path.iterdir()):

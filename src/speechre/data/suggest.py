@@ -1,15 +1,22 @@
-"""What a model found, as pre-annotations of a manifest's texts, and which utterances a person should see first."""
+"""What a recognizer or a model found, as pre-annotations, and which utterances a person should see first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from speechre.data.label_studio import Suggestion
 from speechre.data.predictions import Prediction
+from speechre.data.record import is_number, record_faults
 from speechre.data.spans import find_span
+from speechre.errors import DataError
+from speechre.schema import Schema
 from speechre.types import Entity, Relation, Triplet, Utterance
+
+NER_KEY = "ner"
+"""Where an utterance's ``extra`` has what the recognizer of ``speechre data candidates`` found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,64 @@ def suggest(utterance: Utterance, prediction: Prediction, text: str | None = Non
 def _found(entity: Entity, text: str) -> Entity | None:
     span = find_span(entity.text, text)
     return None if span is None else Entity(text[slice(*span)], entity.type, start=span[0], end=span[1])
+
+
+# --- what a recognizer found ---
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """A recognizer's entities as a suggestion (``None`` without any), and how many have no type in the schema."""
+
+    suggestion: Suggestion | None
+    num_untyped: int = 0
+
+
+def recognized(utterance: Utterance, schema: Schema) -> Recognized:
+    """What ``speechre data candidates`` left in ``extra["ner"]``, under the recognizer's name; no relations.
+
+    Nothing where the utterance itself has entities: these are somebody's judgement. A type that ``schema`` does not
+    have is replaced by the likeliest that the recognizer's own label stands for there. Raises :class:`DataError` on
+    entities that do not stand in the text.
+    """
+    ner = utterance.extra.get(NER_KEY)
+    if utterance.entities or not isinstance(ner, Mapping) or not isinstance(ner.get("model"), str):
+        return Recognized(None)  # an "ner" of somebody else's making is none of ours
+    records = _ner_records(utterance, ner.get("entities"))
+    entities: dict[str, Entity] = {}
+    scores: dict[str, float] = {}
+    for record in records:
+        kind = record["type"]
+        if kind not in schema.entity_types:
+            kind = next(iter(schema.types_of_ner_label(str(record.get("label", "")))), None)
+        if kind is None:
+            continue
+        entity_id = f"n{len(entities)}"
+        entities[entity_id] = Entity(record["text"], kind, entity_id, record["start"], record["end"])
+        if is_number(record.get("score")):
+            scores[entity_id] = record["score"]
+    suggestion = Suggestion(ner["model"], tuple(entities.values()), (), None, scores) if entities else None
+    return Recognized(suggestion, len(records) - len(entities))
+
+
+def _ner_records(utterance: Utterance, records: object) -> list[Mapping[str, Any]]:
+    """The records, checked by the rules of a manifest's entities."""
+    where = f'utterance "{utterance.id}": "extra.{NER_KEY}"'
+    if not isinstance(records, (list, tuple)):
+        raise DataError(f"{where} has no list of entities; expected what speechre data candidates writes there")
+    keys = ("text", "type", "start", "end")
+    as_entities: list[object] = [
+        {"id": f"n{i}", **{key: record.get(key) for key in keys}} if isinstance(record, Mapping) else record
+        for i, record in enumerate(records)
+    ]
+    faults = record_faults({"id": utterance.id, "text": utterance.text, "entities": as_entities})
+    said = faults[0].message if faults else ""
+    for index, record in enumerate(records):
+        if not said and record.get("start") is None:
+            said = f"entity {index} has no span"
+    if said:
+        raise DataError(f"{where}: {said}; search again with speechre data candidates, or take it out")
+    return list(records)
 
 
 # --- whom to ask a person about first ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def read_side(path: Path, protocol: str) -> Side:
     Raises :class:`UsageError`, naming the file, where it is missing, cannot be read, or is no such report.
     """
     check_protocol(protocol)
-    file = path / "report.json" if path.is_dir() else path
+    file = path / "report.json" if os.path.isdir(path) else path
     wanted = 'expected a folder that "speechre evaluate --report" or "speechre score --report" wrote'
     try:
         data = parse_json(file.read_text(encoding="utf-8"))

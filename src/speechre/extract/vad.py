@@ -8,6 +8,7 @@ voices (Silero VAD, MIT) from the ``silero-vad`` package's ONNX file, run by onn
 from __future__ import annotations
 
 import importlib.util
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,7 +126,7 @@ def _silero_session() -> Any:
     path = None
     if spec is not None and spec.submodule_search_locations:
         path = Path(spec.submodule_search_locations[0]) / "data" / "silero_vad_16k_sequence.onnx"
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         raise UsageError('the detector "silero" needs silero-vad 6.2.3 or newer; try: pip install "speechre[vad]"')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -183,13 +183,13 @@ def model_folder(name_or_path: str) -> Path:
     Raises :class:`CheckpointError` listing the shipped names.
     """
     shipped = PRETRAINED_DIR / name_or_path
-    if re.fullmatch(r"\w[\w.-]*", name_or_path) and (shipped / "config.json").is_file():
+    if re.fullmatch(r"\w[\w.-]*", name_or_path) and os.path.isfile(shipped / "config.json"):
         return shipped
     path = Path(name_or_path)
-    if name_or_path and path.is_dir():  # an empty name is no model, but to Path it is the folder one is in
+    if name_or_path and os.path.isdir(path):  # an empty name is no model, but to Path it is the folder one is in
         return path
     known = ", ".join(sorted(p.name for p in PRETRAINED_DIR.glob("*/") if (p / "config.json").is_file())) or "none"
-    what = "is a file, not a model folder" if path.is_file() else "is neither a folder nor a shipped model"
+    what = "is a file, not a model folder" if os.path.isfile(path) else "is neither a folder nor a shipped model"
     raise CheckpointError(f'model "{name_or_path}" {what}; shipped models: {known}')
 
 

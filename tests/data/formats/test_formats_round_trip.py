@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from dataclasses import replace
@@ -18,14 +17,12 @@ from hypothesis import strategies as st
 from speechre.audio import read_audio
 from speechre.data.formats.carry import PARTS, differences
 from speechre.data.formats.table import FORMATS, ExportOptions, Format, ImportOptions
-from speechre.data.readers import read_speechre_json
 from speechre.data.store import read_manifest, write_manifest
 from speechre.errors import UsageError
 from speechre.types import AudioRef, Entity, Relation, Utterance
 from tests.conftest import noise
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "samples.jsonl"
-CORPUS = Path(os.environ.get("SPEECHRE_CONLL04", Path(__file__).parents[4] / "shared" / "data" / "conll04"))
 WITH_SOUND = ("commonvoice-speechre", "huggingface")  # the recordings themselves go through these
 formats = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 
@@ -209,9 +206,6 @@ def test_recordings_that_moved_are_found_by_name(fmt: Format, tmp_path: Path) ->
     assert found.audio.path == str(there)
 
 
-# --- the corpus ---
-
-
 @pytest.mark.parametrize("name", WITH_SOUND)
 def test_files_of_an_earlier_export_do_not_stay(name: str, sound: Path, tmp_path: Path) -> None:
     one = Utterance("u", AudioRef(str(sound)), "Ann", split="dev")
@@ -219,25 +213,3 @@ def test_files_of_an_earlier_export_do_not_stay(name: str, sound: Path, tmp_path
     FORMATS[name].write(tmp_path, [one], ExportOptions())
     with pytest.raises(UsageError, match=r"dev.* from another export would stay"):
         FORMATS[name].write(tmp_path, [replace(one, split="train")], ExportOptions())
-
-
-@pytest.mark.corpus
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="needs Speech-CoNLL04")
-@formats
-def test_speech_conll04_survives(fmt: Format, tmp_path: Path) -> None:
-    if fmt.name == "commonvoice-speechre":
-        pytest.skip("a gigabyte of arrays; the samples show it")
-    utterances = []
-    for split in ("train", "dev"):
-        utterances += read_speechre_json(CORPUS / f"{split}.json", audio_dirs=[CORPUS / "audio" / "joe"])
-    assert len(utterances) == 1153
-    if fmt.name == "huggingface":
-        utterances = utterances[::20]
-    _, back = out_and_back(fmt, utterances, tmp_path)
-    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
-    write_manifest(before, utterances)
-    write_manifest(after, back)
-    if fmt.name == "huggingface":
-        assert without_paths(after) == without_paths(before)
-    else:
-        assert after.read_bytes() == before.read_bytes()

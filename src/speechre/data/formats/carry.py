@@ -196,7 +196,8 @@ def split_order(split: str) -> tuple[int, str]:
 
 def check_replaces_all(target: Path, pattern: str, names: Iterable[str]) -> None:
     """Raises :class:`UsageError` where files of an earlier export would stay and be read with the new ones."""
-    stale = sorted(path.name for path in target.glob(pattern) if path.name not in set(names))
+    there = target.glob(pattern) if os.path.isdir(target) else ()
+    stale = sorted(path.name for path in there if path.name not in set(names))
     if stale:
         raise UsageError(
             f"{target}: {', '.join(stale)} from another export would stay and be read with this one; delete it "
@@ -241,9 +242,9 @@ def _located(audio: AudioRef | None, options: ImportOptions) -> AudioRef | None:
         return None
     if options.audio_dirs:
         names = [folder / Path(audio.path).name for folder in options.audio_dirs]
-        places = [place for place in names if place.is_file()]
+        places = [place for place in names if os.path.isfile(place)]
     else:
-        places = [Path(audio.path)] if Path(audio.path).is_file() else []
+        places = [Path(audio.path)] if os.path.isfile(audio.path) else []
     if places:
         return replace(audio, path=str(places[0]))
     if options.allow_missing_audio:

@@ -7,6 +7,7 @@ Arrays are no recordings that other programs open, so an import writes them as F
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
         for utterance, own in zip(utterances, carried, strict=True):
             index = own.get(INDEX) if isinstance(own, dict) else None
             places.append(index if isinstance(index, int) else len(places))
-            array = next((p for f in folders if (p := f / f"{utterance.id}.npy").is_file()), None)
+            array = next((p for f in folders if os.path.isfile(p := f / f"{utterance.id}.npy")), None)
             if array is None:
                 if not options.allow_missing_audio:
                     raise DataError(
@@ -83,7 +84,7 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
 
 
 def _files(source: Path) -> list[Path]:
-    if not source.is_dir():
+    if not os.path.isdir(source):
         return [source]
     files = [path for path in source.glob("*.json") if path.name != _INFO]
     if not files:

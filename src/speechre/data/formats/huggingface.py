@@ -170,7 +170,7 @@ def _audio(row: Mapping[str, Any], folder: Path, audio_output: Path | None) -> t
         audio_duration_s(content, name=f"the embedded {name}")
     except AudioError as error:
         raise ValueError(str(error)) from error
-    if target.exists() and target.read_bytes() != content:
+    if os.path.exists(target) and target.read_bytes() != content:
         raise ValueError(f"{target} is another recording of that name; choose an empty folder for --audio-output")
     write_bytes(target, content)
     return AudioRef(str(target), start_s, duration_s), target.stem
@@ -192,9 +192,12 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
         losses.counts["utterance sequence"] += len(utterances)
     check_replaces_all(target / "data", "*", [_file_name(split) for split in splits])
     schema = _schema(pa)
+    try:
+        (target / "data").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror or error}") from error
     for split, members in splits.items():
         path = target / "data" / _file_name(split)
-        path.parent.mkdir(parents=True, exist_ok=True)
         building = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with parquet.ParquetWriter(building, schema) as writer:
@@ -253,9 +256,9 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
 
 
 def _files(source: Path) -> list[tuple[str | None, Path]]:
-    if source.is_file():
+    if os.path.isfile(source):
         return [(_split_of(source), source)]
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise DataError(f"{source}: no such file or folder; expected Parquet files")
     files = sorted(p for p in source.rglob("*") if p.suffix in (".parquet", ".arrow") and not p.name.startswith("."))
     if not files:

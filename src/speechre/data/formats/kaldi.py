@@ -107,10 +107,12 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
 
     The split is the folder's name where that is train, dev or test.
     """
-    if not source.is_dir():
+    if not os.path.isdir(source):
         raise DataError(f"{source}: no such folder; expected a Kaldi data folder with wav.scp and text")
     wavs = _table(source / "wav.scp")
-    tables = {key: _table(source / key) if (source / key).exists() else {} for key in ("segments", "utt2spk", CARRIED)}
+    tables = {
+        key: _table(source / key) if os.path.exists(source / key) else {} for key in ("segments", "utt2spk", CARRIED)
+    }
     texts = _table(source / "text")
     segments = tables["segments"] or {key: (line, key) for key, (line, _) in wavs.items()}
     for table in (texts, tables["utt2spk"], tables[CARRIED]):

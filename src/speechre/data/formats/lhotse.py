@@ -87,7 +87,7 @@ def _recording(recording_id: str, window: Window) -> dict[str, Any]:
 
 
 def _one(folder: Path, word: str) -> Path:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: no such folder; expected one with recordings.jsonl.gz and supervisions.jsonl.gz")
     found = sorted(p for p in folder.iterdir() if word in p.name and p.name.endswith((".jsonl", ".jsonl.gz")))
     if len(found) != 1:

@@ -6,6 +6,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import soundfile
@@ -112,7 +113,7 @@ def read_npy(path: Path) -> tuple[Samples, int]:
             array = np.load(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise AudioError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, MemoryError) as error:
         raise AudioError(f"{path}: no array of samples: {error}") from error
     if not isinstance(array, np.ndarray):
         raise AudioError(f"{path}: an archive of arrays; expected one array (.npy)")
