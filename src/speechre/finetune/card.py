@@ -36,11 +36,12 @@ extraction = Extractor.from_pretrained("{folder}")("talk.wav")
 - **Relations**: {relation_types}
 - **Data**: {num_train} annotated utterances to learn from; {num_dev} held out (dev), {how}
 - **Speech half**: {speech}
-- **Text reader**: {epochs} passes over the annotated texts and over what the model itself hears of the recordings
+- **Text reader**: trained on the annotated texts and on what the model itself hears of the recordings, passes: {epochs}
 - **Confidence**: {confidence}
 
 {table}
 {before}
+
 The confidence and its threshold were fitted on this dev part too, so its figures flatter a little: measure on
 recordings that the model has never met. `report/report.html` has every mistake to hear, `finetune.json` how all was
 made. The license is yours to choose, within that of `{start}` and of your data.

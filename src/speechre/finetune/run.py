@@ -25,6 +25,8 @@ from speechre.model.checkpoint import Checkpoint, load_checkpoint, replace_folde
 from speechre.reader.folder import load_text_model
 from speechre.types import Utterance
 
+_MARK = "plan.json"
+
 
 class _Stages:
     """What is done already, and how long it took: ``stages.json``, written after each stage."""
@@ -54,14 +56,16 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     then the work folder beside it has what is done. Raises :class:`UsageError` when there is a run already and
     ``resume`` is off, or none and it is on, and :class:`ConfigError` when it is another plan's run.
     """
-    _open_work(plan, resume)
+    _check_work(plan, resume)
+    start = load_start(plan.start)
     work = plan.work
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomically(work / _MARK, json.dumps(plan.fingerprint(), indent=1) + "\n")
     train_path, dev_path, schema_path = work / "train.jsonl", work / "dev.jsonl", work / "schema.yaml"
     stages = _Stages(work, report)
     stages.run("prepare", "splitting the data", lambda: _write_parts(plan, report))
     facts = read_json(work / "parts.json")
     train, dev = read_manifest(train_path), read_manifest(dev_path)
-    start = load_start(plan.start)
     shared = [name for name in plan.schema.relation_types if name in start.schema.relation_types]
     config = speech_config(start.config, plan, len(train), [train_path], schema_path)
 
@@ -103,16 +107,14 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     return outcome
 
 
-def _open_work(plan: Plan, resume: bool) -> None:
-    """Make the work folder, or check that the one there is this plan's."""
-    mark = plan.work / "plan.json"
+def _check_work(plan: Plan, resume: bool) -> None:
+    """Raises unless there is no run yet, or with ``resume`` one of this very plan."""
+    mark = plan.work / _MARK
     if not resume:
         if mark.is_file():
             raise UsageError(
                 f"{plan.work} holds a run that did not end; continue it with --resume, or remove it to start anew"
             )
-        plan.work.mkdir(parents=True, exist_ok=True)
-        write_atomically(mark, json.dumps(plan.fingerprint(), indent=1) + "\n")
         return
     if not mark.is_file():
         raise UsageError(f"{plan.work}: there is no run to resume; start one without --resume")
