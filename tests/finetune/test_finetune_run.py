@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from speechre import Extractor
 from speechre.data.store import read_manifest
 from speechre.errors import ConfigError, UsageError
 from speechre.finetune import run as run_module
+from speechre.finetune.assess import calibrate
 from speechre.finetune.plan import Plan
 from speechre.finetune.run import finetune
 from speechre.finetune.speech import load_start
-from speechre.model.checkpoint import load_checkpoint, save_checkpoint
+from speechre.model.checkpoint import load_checkpoint
 from speechre.schemas import load_schema
 from tests.finetune.conftest import WriteDomain
 
@@ -62,7 +63,7 @@ def test_the_folder_is_a_model_of_the_new_types(plan: Plan, start_dir: Path, tmp
     assert len(outcome["dev_ids"]) == outcome["num_dev"]
     assert outcome["after"]["model"] == model.model_id
     assert (outcome["steps"], outcome["epochs"], outcome["shared_relations"]) == (2, 2, [])
-    assert set(outcome["stages_s"]) == {"prepare", "before", "grow", "speech", "hear", "reader", "calibrate"}
+    assert set(outcome["stages_s"]) == {"prepare", "before", "grow", "speech", "hear", "reader", "calibrate", "scores"}
     assert (plan.output / "report" / "report.html").is_file()
     card = (plan.output / "README.md").read_text(encoding="utf-8")
     assert "knows none of them by name" in card
@@ -111,21 +112,27 @@ def test_the_reader_alone(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not trained" in (plan.output / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_model_that_finds_nothing_is_told_to_be_uncalibrated(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    def finds_nothing(*args: Any, **options: Any) -> None:
-        raise UsageError("the model found no triplet in these utterances; there is nothing to calibrate on")
+def test_a_model_that_finds_nothing_stays_uncalibrated_and_that_is_told(plan: Plan, start_dir: Path) -> None:
+    start = load_checkpoint(str(start_dir))
+    assert start.reader is not None
+    mute = copy.deepcopy(start.reader.network)
+    for layer in (mute.entity_classifier, mute.relation_classifier):
+        torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.constant_(mute.relation_classifier.bias, -50.0)
+    with torch.no_grad():  # the relation markers that an order begins with are never followed by an entity
+        start.network.whisper.decoder.layer_norm.weight.zero_()
+        start.network.whisper.decoder.layer_norm.bias.zero_()
+    told: list[str] = []
+    dev = read_manifest(plan.manifest)[:2]
+    found = calibrate(replace(start, reader=replace(start.reader, network=mute)), dev, told.append)
+    assert found.fault.startswith("the model found no triplet")
+    assert found.checkpoint.config == start.config
+    assert told == [f"not calibrated: {found.fault}"]
 
-    monkeypatch.setattr("speechre.finetune.assess.fit_decoding", finds_nothing)
-    outcome = finetune(plan)
-    assert outcome["fault"].startswith("the model found no triplet")
-    assert "not calibrated" in (plan.output / "README.md").read_text(encoding="utf-8")
 
-
-def test_a_start_of_another_method_is_refused(start_dir: Path, tmp_path: Path) -> None:
-    start = load_start(str(start_dir))
-    config = replace(start.config, decode=replace(start.config.decode, vote="paper"))
-    folder = tmp_path / "paper"
-    save_checkpoint(folder, start.network, start.tokenizer, start.schema, config)
-    with pytest.raises(UsageError, match=r"--from .*votes as the paper does"):
-        load_start(str(folder))
-    shutil.rmtree(folder)
+def test_a_start_of_another_method_is_refused(start_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = load_checkpoint(str(start_dir))
+    other = replace(start, config=replace(start.config, decode=replace(start.config.decode, vote="paper")))
+    monkeypatch.setattr("speechre.finetune.speech.load_checkpoint", lambda name: other)
+    with pytest.raises(UsageError, match=r"--from mine: .*votes as the paper does"):
+        load_start("mine")

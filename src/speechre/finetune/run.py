@@ -163,11 +163,14 @@ def _calibrate(speech: Checkpoint, plan: Plan, provenance: Any, dev: list[Uttera
 
 def _finish(plan: Plan, outcome: Mapping[str, Any], dev: list[Utterance]) -> dict[str, Any]:
     """Judge the stored model, write report, card and finetune.json into its folder, and move it to its place."""
+    started = time.monotonic()
     model = load_checkpoint(str(plan.work / "model"))
     answers = answers_of(model, dev)
-    found = {"model": model.model_id, **outcome, "after": summary(answers), "machine": describe_machine()}
     folder = plan.work / "model"
     write_report(folder / "report", answers.report, answers.extractions)
+    seconds = {**outcome["stages_s"], "scores": round(time.monotonic() - started, 1)}
+    found = {"model": model.model_id, **outcome, "stages_s": seconds, "after": summary(answers)}
+    found["machine"] = describe_machine()
     write_atomically(folder / "README.md", model_card(plan, found))
     write_atomically(folder / "finetune.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if plan.output.exists():
