@@ -14,9 +14,9 @@ from speechre.schema import Schema
 MIN_UTTERANCES = 10
 """With fewer there is nothing left to train on once some are held out."""
 
-_STEPS_PER_ROOT = 6.0
+_STEPS_PER_ROOT = 5.0
 _STEPS_MIN = 20
-_PASSES_PER_ROOT = 96.0
+_PASSES_PER_ROOT = 150.0
 _DEV_PER_ROOT = 2.0
 _DEV_SHARE_MAX = 0.2
 
@@ -85,7 +85,7 @@ def speech_steps(num_utterances: int) -> int:
     """Batches of 8 for the speech half: more data deserve more steps, but fewer passes.
 
     >>> [speech_steps(number) for number in (10, 50, 200, 800, 5000)]
-    [20, 42, 85, 170, 424]
+    [20, 35, 71, 141, 354]
     """
     return max(_STEPS_MIN, round(_STEPS_PER_ROOT * math.sqrt(num_utterances)))
 
@@ -94,7 +94,7 @@ def reader_epochs(num_utterances: int) -> int:
     """Passes of the text reader over annotated texts and transcripts.
 
     >>> [reader_epochs(number) for number in (10, 50, 200, 800, 5000)]
-    [30, 14, 7, 3, 1]
+    [47, 21, 11, 5, 2]
     """
     return max(1, round(_PASSES_PER_ROOT / math.sqrt(num_utterances)))
 

@@ -19,7 +19,7 @@ from speechre.finetune.assess import answers_of, calibrate, summary
 from speechre.finetune.card import before_line, model_card
 from speechre.finetune.plan import Plan, reader_epochs
 from speechre.finetune.prepare import Report, make_parts
-from speechre.finetune.reading import train_text_reader, transcribe
+from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
 from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
 from speechre.model.checkpoint import Checkpoint, load_checkpoint, replace_folder, save_checkpoint
 from speechre.reader.folder import load_text_model
@@ -69,7 +69,9 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     shared = [name for name in plan.schema.relation_types if name in start.schema.relation_types]
     config = speech_config(start.config, plan, len(train), [train_path], schema_path)
 
-    stages.run("before", f"{start.model_id} on dev as it is", lambda: _judge_before(start, dev, work / "before.json"))
+    stages.run(
+        "before", f"{start.model_id} on dev as it is", lambda: _judge_before(start, shared, dev, work / "before.json")
+    )
     stages.run("grow", "new types", lambda: grow(start, plan, config, work / "grown"))
     heard_by = work / "grown"
     if plan.speech:
@@ -77,7 +79,7 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
         what = f"speech half, {config.train.steps} steps"
         stages.run("speech", what, lambda: train_speech(config, work / "grown", work / "speech", report))
     speech = load_checkpoint(str(heard_by))
-    stages.run("hear", "transcripts", lambda: _hear(speech, train, work / "transcripts.jsonl"))
+    stages.run("hear", "transcripts", lambda: _hear(speech, train, plan.seed, work / "transcripts.jsonl"))
     transcripts = read_transcripts(work / "transcripts.jsonl")
 
     def read() -> None:
@@ -139,13 +141,16 @@ def _write_parts(plan: Plan, report: Report) -> None:
     write_atomically(plan.work / "parts.json", json.dumps(facts) + "\n")
 
 
-def _judge_before(start: Checkpoint, dev: list[Utterance], place: Path) -> None:
+def _judge_before(start: Checkpoint, shared: list[str], dev: list[Utterance], place: Path) -> None:
+    """The model as it is, on dev. One that knows none of the relations can only be judged by what it hears."""
+    if not shared:
+        start = hearing_only(start)
     write_atomically(place, json.dumps(summary(answers_of(start, dev))) + "\n")
 
 
-def _hear(speech: Checkpoint, train: list[Utterance], place: Path) -> None:
-    heard = transcribe(speech, train)
-    lines = [json.dumps({"id": one.id, "transcript": heard[one.id]}, ensure_ascii=False) + "\n" for one in train]
+def _hear(speech: Checkpoint, train: list[Utterance], seed: int, place: Path) -> None:
+    heard = transcribe(speech, train, seed)
+    lines = [json.dumps({"id": one, "transcript": text}, ensure_ascii=False) + "\n" for one, text in heard.items()]
     write_atomically(place, "".join(lines))
 
 
