@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"model", "reader"}),
     frozenset({"decode"}),
     frozenset({"train", "evaluate", "extract"}),
-    frozenset({"serve", "bulk"}),
+    frozenset({"serve", "bulk", "finetune"}),
     frozenset({"cli", "__main__"}),
 )
 LAYER_OF = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

@@ -89,6 +89,7 @@ class TrainConfig:
     relation_weight: float = 1.0
     answer_vocabulary: Literal["full", "batch"] = "full"  # batch: what the copy constraint could let through there
     frozen_words: bool = False  # Whisper's own token embeddings stay; those of the new tokens learn
+    frozen_relation_blocks: bool = False  # only the classifier of the relation head learns, not its convolutions
     frozen_encoder_layers: int = 0  # so many of the lowest, and the convolutions before them, stay Whisper's
     precision: Literal["auto", "no", "bf16"] = "no"
     seed: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -73,3 +75,17 @@ def test_gradients_reach_every_parameter() -> None:
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+def test_frozen_blocks_keep_weights_and_statistics_while_the_classifier_learns(head: RelationHead) -> None:
+    frozen = copy.deepcopy(head)
+    frozen.blocks.requires_grad_(False)
+    frozen.train()
+    items, lengths = torch.randn(3, 40, WIDTH), torch.tensor([40, 33, 8])
+    answers = frozen(items, lengths)
+    assert torch.allclose(answers, head(items, lengths), atol=1e-5)  # as at inference
+    answers.square().sum().backward()
+    assert all(parameter.grad is None for parameter in frozen.blocks.parameters())
+    assert frozen.classifier.weight.grad is not None
+    for name, tensor in head.blocks.state_dict().items():
+        assert torch.equal(frozen.blocks.state_dict()[name], tensor), name

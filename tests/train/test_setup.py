@@ -51,7 +51,12 @@ def test_frozen_words_and_layers_do_not_move_and_the_rest_does() -> None:
     config = Config.from_dict(
         {
             "model": {"backbone": "random"},
-            "train": {"frozen_words": True, "frozen_encoder_layers": 1, "weight_decay": 0.5},
+            "train": {
+                "frozen_words": True,
+                "frozen_encoder_layers": 1,
+                "frozen_relation_blocks": True,
+                "weight_decay": 0.5,
+            },
         }
     )
     network, sequencer = build_network(config, CONLL04)
@@ -59,8 +64,10 @@ def test_frozen_words_and_layers_do_not_move_and_the_rest_does() -> None:
     freeze(network, sequencer, config)
     optimizer = make_optimizer(network, config)
     embeddings = network.whisper.decoder.embed_tokens.weight
-    states = network.encode([torch.randn(80, 60), torch.randn(80, 60)]).states
-    (states.square().mean() + embeddings.square().mean()).backward()
+    network.train()
+    encoded = network.encode([torch.randn(80, 60), torch.randn(80, 60)])
+    logits = network.relation_logits(encoded)
+    (encoded.states.square().mean() + embeddings.square().mean() + logits.square().mean()).backward()
     optimizer.step()
     after = network.state_dict()
     first_new = sequencer.tokenizer.whisper_vocab_size
@@ -71,8 +78,9 @@ def test_frozen_words_and_layers_do_not_move_and_the_rest_does() -> None:
         names = [n for n in after if n.startswith(f"whisper.encoder.{kept}.")]
         assert names
         assert all(torch.equal(after[n], before[n]) for n in names)
-    moved = "whisper.encoder.layers.1.fc1.weight"
-    assert not torch.equal(after[moved], before[moved])
+    assert all(torch.equal(after[n], before[n]) for n in after if n.startswith("relation_head.blocks."))
+    for moved in ("whisper.encoder.layers.1.fc1.weight", "relation_head.classifier.weight"):
+        assert not torch.equal(after[moved], before[moved])
 
 
 def test_all_encoder_layers_take_the_last_normalization_along() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from speechre import __version__
-from speechre.cli import calibrate, compare, data, evaluate, extract, score, train, train_reader
+from speechre.cli import calibrate, compare, data, evaluate, extract, finetune, score, train, train_reader
 from speechre.cli.options import Parser
 from speechre.cli.output import discard_stdout, message, report_error
 from speechre.errors import SpeechreError, UsageError
@@ -25,7 +25,8 @@ Speech in, relation triplets out.
 
   speechre extract talk.wav                     what is said about whom
   speechre evaluate dev.jsonl --model MODEL     how good a model is
-  speechre train --config conll04               a model of your own"""
+  speechre finetune my.jsonl --schema my.yaml   your own relations, from annotated recordings
+  speechre train --config conll04               a model from a recipe"""
 
 _EPILOG = "Exit codes: 0 done, 1 findings or failed items, 2 usage. stdout is data, stderr is messages."
 
@@ -35,7 +36,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="speechre", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"speechre {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (extract, evaluate, score, compare, train, train_reader, calibrate, data):
+    for module in (extract, evaluate, score, compare, finetune, train, train_reader, calibrate, data):
         module.add_parser(commands)
     return parser
 

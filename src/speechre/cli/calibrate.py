@@ -15,11 +15,9 @@ from speechre.errors import UsageError
 from speechre.page.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from speechre.config import Config
     from speechre.decode.ensemble import Analysis
-    from speechre.evaluate.calibrate import Fit, OrderChoice, PromptChoice
+    from speechre.evaluate.fitting import Fitted
     from speechre.extract.extractor import Extractor
     from speechre.types import Utterance
 
@@ -84,30 +82,30 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from speechre.cli.model import load_extractor
-    from speechre.evaluate import calibrate
+    from speechre.evaluate.fitting import check_can_fit, fit_decoding, short_enough
     from speechre.model.checkpoint import save_checkpoint
-    from speechre.vote import WeightedVote, vote_rule
 
     extractor = load_extractor(args)
     if args.reader is not None:
         extractor = _with_reader(extractor, args.reader)
     config = extractor.checkpoint.config
-    if config.decode.vote != "weighted":
-        raise UsageError(f"{extractor.checkpoint.model_id} votes as the paper does, without a confidence to calibrate")
-    if args.num_orders is not None and args.num_orders > len(config.decode.orders):
-        raise UsageError(f"--num-orders {args.num_orders}: only {len(config.decode.orders)} orders are asked for")
-    utterances = _short_enough(utterances)
-    analyses = _analyze(extractor, utterances)
-    prompts: list[PromptChoice] = []
-    if config.model.relation_prompt:
-        config, analyses, prompts = _choose_prompts(extractor, utterances, analyses, args.protocol)
-    choices = []
-    if args.num_orders is not None:
-        rule = vote_rule(_fit(args, config, utterances, analyses)[0].decode)
-        assert isinstance(rule, WeightedVote)  # checked above
-        choices = calibrate.order_choices(utterances, analyses, rule, args.protocol)
-        config = replace(config, decode=replace(config.decode, orders=choices[args.num_orders - 1].orders))
-    config, fit = _fit(args, config, utterances, analyses)
+    check_can_fit(config, args.num_orders)
+    utterances = short_enough(utterances, message)
+
+    def analyze(config: Config) -> dict[str, Analysis]:
+        sources = with_progress(utterances, len(utterances), "utterances")
+        return {recording.id: found for recording, found in _with_config(extractor, config).analyze_many(sources)}
+
+    fitted = fit_decoding(
+        config,
+        utterances,
+        analyze,
+        args.protocol,
+        max_relation_free=args.max_relation_free,
+        num_orders=args.num_orders,
+        report=message,
+    )
+    config = fitted.config
     config = replace(config, name=args.name or config.name)
     checkpoint = extractor.checkpoint
     save_checkpoint(
@@ -120,36 +118,13 @@ def run(args: argparse.Namespace) -> int:
         checkpoint.reader,
     )
     message(f"wrote {args.output}")
-    found = _result(fit, config, prompts, choices, len(utterances))
+    found = _result(fitted, len(utterances))
     with open_output(None) as out:
         if args.json:
             out.write_json(found)
         else:
             print_tables(out, _tables(found))
     return 0
-
-
-def _choose_prompts(
-    extractor: Extractor, utterances: Sequence[Utterance], analyses: dict[str, Analysis], protocol: str
-) -> tuple[Config, dict[str, Analysis], list[PromptChoice]]:
-    """The relation head's threshold whose prompts serve the orders best; what was decoded with it; all that were tried.
-
-    ``analyses`` is what was decoded with the model's own threshold.
-    """
-    from speechre.evaluate import calibrate
-
-    config = extractor.checkpoint.config
-    own = config.decode.relation_threshold
-    decoded = {own: analyses}
-    tried = []
-    for threshold in calibrate.relation_thresholds(utterances, analyses, own):
-        if threshold not in decoded:
-            message(f"decoding again with the relation head's threshold {threshold:g}")
-            changed = replace(config, decode=replace(config.decode, relation_threshold=threshold))
-            decoded[threshold] = _analyze(_with_config(extractor, changed), utterances)
-        tried.append(calibrate.prompt_choice(utterances, decoded[threshold], threshold, protocol))
-    best = max(tried, key=lambda choice: (choice.triplet_f1, choice.threshold)).threshold
-    return replace(config, decode=replace(config.decode, relation_threshold=best)), decoded[best], tried
 
 
 def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
@@ -165,69 +140,26 @@ def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
     return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size, memory_mib=extractor.memory_mib)
 
 
-def _fit(
-    args: argparse.Namespace, config: Config, utterances: Sequence[Utterance], analyses: dict[str, Analysis]
-) -> tuple[Config, Fit]:
-    """The config with its curves and threshold; the fit is that of all evidence, the reader's with it."""
-    from speechre.evaluate import calibrate
-
-    def fitted(reader: bool) -> Fit:
-        evidence = calibrate.evidence_of(analyses, config.decode.orders, reader)
-        limit = args.max_relation_free
-        return calibrate.fit(utterances, evidence, args.protocol, reader=reader, max_relation_free=limit)
-
-    fit = fitted(reader=False)
-    curve = (fit.calibration.slope, fit.calibration.intercept)
-    joint: tuple[float, ...] = ()
-    if any(analysis.read is not None for analysis in analyses.values()):
-        fit = fitted(reader=True)
-        joint = (fit.calibration.slope, fit.calibration.reader_slope, fit.calibration.intercept)
-    decode = replace(config.decode, threshold=fit.threshold, calibration=curve, reader_calibration=joint)
-    return replace(config, decode=decode), fit
-
-
-def _short_enough(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """Those that are one chunk; the rest is named. Beams of different chunks cannot be compared."""
-    from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
-    from speechre.extract.chunks import WINDOW_S
-
-    kept = []
-    for utterance in utterances:
-        if utterance.audio is not None and len(read_audio_ref(utterance.audio)) <= WINDOW_S * SAMPLE_RATE_HZ:
-            kept.append(utterance)
-        else:
-            message(f'left out: utterance "{utterance.id}" is longer than the 30 s that are decoded at once')
-    if not kept:
-        raise UsageError("no utterance of 30 s or less is left to fit on")
-    return kept
-
-
-def _analyze(extractor: Extractor, utterances: Sequence[Utterance]) -> dict[str, Analysis]:
-    sources = with_progress(utterances, len(utterances), "utterances")
-    return {recording.id: analysis for recording, analysis in extractor.analyze_many(sources)}
-
-
 def _with_config(extractor: Extractor, config: Config) -> Extractor:
     return type(extractor)(
         replace(extractor.checkpoint, config=config), extractor.batch_size, memory_mib=extractor.memory_mib
     )
 
 
-def _result(
-    fit: Fit, config: Config, prompts: Sequence[PromptChoice], choices: Sequence[OrderChoice], num_utterances: int
-) -> dict[str, Any]:
+def _result(fitted: Fitted, num_utterances: int) -> dict[str, Any]:
+    decode, fit = fitted.config.decode, fitted.fit
     return {
         "num_utterances": num_utterances,
-        "relation_threshold": config.decode.relation_threshold,
-        "prompt_choices": [asdict(choice) for choice in prompts],
-        "calibration": list(config.decode.calibration),
-        "reader_calibration": list(config.decode.reader_calibration),
+        "relation_threshold": decode.relation_threshold,
+        "prompt_choices": [asdict(choice) for choice in fitted.prompts],
+        "calibration": list(decode.calibration),
+        "reader_calibration": list(decode.reader_calibration),
         "threshold": fit.threshold,
         "triplet": fit.triplet.to_dict(),
         "relation_free_share": fit.relation_free_share,
         "held_out_calibration_error": fit.held_out_error,
-        "orders": list(config.decode.orders),
-        "order_choices": [{"orders": list(c.orders), "f1": c.f1, "mean_f1": c.mean_f1} for c in choices],
+        "orders": list(decode.orders),
+        "order_choices": [{"orders": list(c.orders), "f1": c.f1, "mean_f1": c.mean_f1} for c in fitted.choices],
     }
 
 

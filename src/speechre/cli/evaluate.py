@@ -13,13 +13,11 @@ from speechre.cli.options import Commands, add_decoding, add_protocol, add_repor
 from speechre.cli.output import Output, check_replaces_no_input, open_output, print_tables, with_progress
 from speechre.cli.report import open_report
 from speechre.errors import DataError, UsageError
-from speechre.evaluate.details import Answer, describe
-from speechre.evaluate.report import evaluation_report, evaluation_tables
-from speechre.evaluate.run import evaluate
-from speechre.types import Extraction, Utterance
+from speechre.evaluate.report import evaluation_tables
+from speechre.types import Utterance
 
 if TYPE_CHECKING:
-    from speechre.decode.ensemble import Analysis
+    from speechre.evaluate.answers import Result
     from speechre.extract.extractor import Extractor
 
 _DESCRIPTION = """\
@@ -58,24 +56,24 @@ def run(args: argparse.Namespace) -> int:
     check_replaces_no_input(args.predictions, inputs)
     check_recordings(args.manifest, utterances)
     write = open_report(args, inputs)
-    extractions: list[Extraction] = []
-    answers: dict[str, Answer] = {}
     with ExitStack() as stack:
         predictions = None
         if args.predictions is not None:
             predictions = stack.enter_context(open_output(args.predictions))
         # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
         from speechre.cli.model import load_extractor
+        from speechre.evaluate.answers import evaluate_answers
 
         extractor = load_extractor(args)
         extractor.relations_of = _relations_of(args.relation_prompt, utterances, extractor)
-        analyses = _analyses(extractor, utterances, extractions, answers, predictions)
+        results = _results(extractor, utterances, predictions)
         checkpoint = extractor.checkpoint
-        config = checkpoint.config
-        evaluation = evaluate(utterances, analyses, args.protocol, model=checkpoint.model_id, config=config)
+        answers = evaluate_answers(
+            utterances, results, args.protocol, model=checkpoint.model_id, config=checkpoint.config
+        )
+    evaluation = answers.evaluation
     if write is not None:
-        details = describe(utterances, answers, args.protocol, is_plain=config.data.text_style == "plain")
-        write(evaluation_report(evaluation, details), extractions)
+        write(answers.report, answers.extractions)
     with open_output(None) as out:
         if args.json:
             out.write_json(evaluation.to_dict())
@@ -99,24 +97,14 @@ def _relations_of(
     return lambda utterance_id: told
 
 
-def _analyses(
-    extractor: Extractor,
-    utterances: Sequence[Utterance],
-    extractions: list[Extraction],
-    answers: dict[str, Answer],
-    predictions: Output | None,
-) -> Iterator[tuple[str, Analysis]]:
-    """Each utterance's id and analysis; on the way its extraction and answer are kept, and written where asked."""
+def _results(extractor: Extractor, utterances: Sequence[Utterance], predictions: Output | None) -> Iterator[Result]:
+    """What the model answers, utterance by utterance, written where asked."""
     sources = with_progress(utterances, len(utterances), "utterances")
     for recording, analysis, candidates in extractor.analyze_with_candidates(sources):
         extraction = extractor.extraction(recording, analysis)
-        extractions.append(extraction)
-        answers[recording.id] = Answer(
-            analysis.triplets, candidates, analysis.by_order, analysis.transcript, recording.duration_s
-        )
         if predictions is not None:
             predictions.write_json(extraction.to_dict())
-        yield recording.id, analysis
+        yield extraction, analysis, candidates
 
 
 def check_recordings(manifest: Path, utterances: Sequence[Utterance]) -> None:

@@ -92,8 +92,6 @@ def open_output(path: Path | None) -> Iterator[Output]:
         target = _target(path)
         is_special = target.exists() and not target.is_file()
         building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        if target.is_file() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied")
         # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
         file = building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
     except (OSError, ValueError) as error:

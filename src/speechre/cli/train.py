@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     named = {} if args.name is None else {"name": args.name}
     config = load_config(args.config, {**args.overrides, **named})
     folder = args.output or Path("runs") / config.name
-    _check_installed("accelerate", "tensorboard")
+    check_installed("accelerate", "tensorboard")
     # Torch takes seconds to load: only after all that can be wrong with the config was checked.
     from speechre.evaluate.development import dev_evaluator
     from speechre.train.setup import start_training
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_installed(*packages: str) -> None:
+def check_installed(*packages: str) -> None:
+    """Raises :class:`UsageError`, naming the extra, unless the packages that training needs are there."""
     for package in packages:
         if find_spec(package) is None:
             raise UsageError(f'training needs {package}; install it with "pip install speechre[train]"')

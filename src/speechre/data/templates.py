@@ -62,10 +62,11 @@ class Dependent:
 
 @dataclass(frozen=True)
 class Slot:
-    """An entity. ``again`` is "" where it is first said, else "all" or "surname"."""
+    """An entity of ``type``. ``again`` is "" where it is first said, else "all" or "surname"."""
 
     kind: str
     name: str
+    type: str
     of: str = ""
     again: str = ""
 
@@ -101,17 +102,22 @@ class Filled:
     relations: list[Relation] = field(default_factory=list)
 
 
-def read_templates(lines: Iterable[str], file: str, schema: Schema) -> list[Template]:
-    """The templates of a file. Raises :class:`DataError` with file and line on any fault."""
+def read_templates(
+    lines: Iterable[str], file: str, schema: Schema, classes: Mapping[str, str] = CLASSES
+) -> list[Template]:
+    """The templates of a file; ``classes`` gives the entity type of each slot class.
+
+    Raises :class:`DataError` with file and line on any fault.
+    """
     templates = []
     for number, line in enumerate(lines, start=1):
         line = line.strip()
         if line and not line.startswith("#"):
-            templates.append(_parse(line, f"{file}:{number}", schema))
+            templates.append(_parse(line, f"{file}:{number}", schema, classes))
     return templates
 
 
-def _parse(line: str, source: str, schema: Schema) -> Template:
+def _parse(line: str, source: str, schema: Schema, classes: Mapping[str, str]) -> Template:
     sentence, _, stated = line.partition(" => ")
     parts: list[Text | Dependent | Slot] = []
     kinds: dict[str, str] = {}
@@ -121,7 +127,7 @@ def _parse(line: str, source: str, schema: Schema) -> Template:
             parts.append(Text((sentence[at : match.start()],)))
         at = match.end()
         slot, choices = match.groups()
-        parts.append(Text(tuple(choices.split("|"))) if slot is None else _parse_slot(slot, kinds, source))
+        parts.append(Text(tuple(choices.split("|"))) if slot is None else _parse_slot(slot, kinds, source, classes))
     if at < len(sentence):
         parts.append(Text((sentence[at:],)))
     for text in (text for part in parts if isinstance(part, Text) for text in part.choices):
@@ -129,21 +135,22 @@ def _parse(line: str, source: str, schema: Schema) -> Template:
         if unknown or any(mark in _FILLER.sub("", text) for mark in "[](){}"):
             what = f"unknown filler {min(unknown)}" if unknown else "a bracket that is not closed, or one in another"
             raise DataError(f"{source}: {what}: {line[:80]}")
-    relations = tuple(_parse_relation(text, kinds, source, schema) for text in stated.split(";") if text.strip())
+    stated_all = (text for text in stated.split(";") if text.strip())
+    relations = tuple(_parse_relation(text, kinds, source, schema, classes) for text in stated_all)
     return Template(source, tuple(parts), relations)
 
 
-def _parse_slot(text: str, kinds: dict[str, str], source: str) -> Slot | Dependent:
+def _parse_slot(text: str, kinds: dict[str, str], source: str, classes: Mapping[str, str]) -> Slot | Dependent:
     """One ``[...]``; notes the class of a new name in ``kinds``."""
     if match := _AGAIN.fullmatch(text):
         name = match["name"]
         if name not in kinds:
             raise DataError(f"{source}: [{text}] stands before the slot {name} that it repeats")
-        return Slot(kinds[name], name, again=match["how"] or "all")
+        return Slot(kinds[name], name, classes[kinds[name]], again=match["how"] or "all")
     if match := _SLOT.fullmatch(text):
         kind, name, of = match["kind"], match["name"], match["of"] or ""
-        if kind not in CLASSES:
-            raise DataError(f"{source}: unknown class {kind} in [{text}]; known: {', '.join(CLASSES)}")
+        if kind not in classes:
+            raise DataError(f"{source}: unknown class {kind} in [{text}]; known: {', '.join(classes)}")
         if name in kinds:
             raise DataError(f"{source}: two slots are named {name}; say an entity again with [={name}]")
         kinds[name] = kind
@@ -153,16 +160,18 @@ def _parse_slot(text: str, kinds: dict[str, str], source: str) -> Slot | Depende
         raise DataError(f"{source}: cannot read the slot [{text}]; expected [class:letter]")
     if of and of not in kinds:
         raise DataError(f"{source}: [{text}] stands before the slot {of} that it depends on")
-    return Slot(kind, name, of) if name else Dependent(kind, of)
+    return Slot(kind, name, classes[kind], of) if name else Dependent(kind, of)
 
 
-def _parse_relation(text: str, kinds: Mapping[str, str], source: str, schema: Schema) -> tuple[str, str, str]:
+def _parse_relation(
+    text: str, kinds: Mapping[str, str], source: str, schema: Schema, classes: Mapping[str, str]
+) -> tuple[str, str, str]:
     words = text.split()
     if len(words) != 3 or words[0] not in kinds or words[2] not in kinds:
         raise DataError(f'{source}: cannot read the relation "{text.strip()}"; expected "slot Type slot"')
     head, relation, tail = words
     schema.check_relation(relation)
-    if not schema.allows(CLASSES[kinds[head]], relation, CLASSES[kinds[tail]]):
+    if not schema.allows(classes[kinds[head]], relation, classes[kinds[tail]]):
         raise DataError(f'{source}: "{text.strip()}" relates a {kinds[head]} and a {kinds[tail]}')
     return head, relation, tail
 
@@ -210,7 +219,7 @@ def _say(
     start = len(filled.text)
     entity_id = f"e{len(filled.entities)}"
     filled.text += text
-    filled.entities.append(Entity(text, CLASSES[slot.kind], id=entity_id, start=start, end=start + len(text)))
+    filled.entities.append(Entity(text, slot.type, id=entity_id, start=start, end=start + len(text)))
     entity_ids.setdefault(slot.name, entity_id)
 
 

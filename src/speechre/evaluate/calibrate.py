@@ -193,7 +193,8 @@ def prompt_choice(
     """What the head's relations and the orders' triplets are worth, decoded with ``threshold``; no reader helps."""
     counts = threshold_curve(_relations(utterances, analyses), _num_relations(utterances), (threshold,))[0][1]
     evidence = evidence_of(analyses, reader=False)
-    return PromptChoice(threshold, counts.f1, fit(utterances, evidence, protocol).triplet.f1)
+    f1 = fit(utterances, evidence, protocol).triplet.f1 if any(evidence.values()) else 0.0
+    return PromptChoice(threshold, counts.f1, f1)
 
 
 def _relations(utterances: Sequence[Utterance], analyses: Mapping[str, Analysis]) -> list[Judged]:

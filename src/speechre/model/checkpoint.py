@@ -163,9 +163,10 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 
 def replace_folder(building: Path, folder: Path) -> None:
     """Move a finished folder to its place; at every moment either the old or the new one can be found whole."""
-    for path in building.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in building.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
         if old.exists():

@@ -63,6 +63,8 @@ class RelationHead(nn.Module):
 
     def forward(self, encoded_BSD: Tensor, num_frames_B: Tensor) -> Tensor:
         """Logits (B, R). ``num_frames_B`` counts the true frames of each item."""
+        # Blocks that are frozen keep their statistics too, and are as cheap as at inference.
+        is_learning = self.training and any(p.requires_grad for p in self.blocks.parameters())
         picture = encoded_BSD.unsqueeze(1)
         if picture.shape[2] < _MIN_FRAMES:  # four halvings need 16 frames (0.32 s)
             picture = nn.functional.pad(picture, (0, 0, 0, _MIN_FRAMES - picture.shape[2]))
@@ -71,7 +73,7 @@ class RelationHead(nn.Module):
         picture = picture * mask
         for block in self.blocks:
             conv, norm, activation, pool = cast("_Block", tuple(block.children()))
-            if self.training:
+            if is_learning:
                 picture = pool(activation(norm(conv(picture), mask)))
             else:
                 picture = activation(pool(_normalized_conv(conv, norm, picture)))

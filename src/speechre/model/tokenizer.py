@@ -73,6 +73,14 @@ class Tokenizer:
             data["added_tokens"].append(_added_token(name, first_id + index, special=True))
         return cls(json.dumps(data, ensure_ascii=False), "Whisper's tokenizer.json with new tokens")
 
+    def with_new_tokens(self, new_tokens: Sequence[str]) -> Tokenizer:
+        """The same Whisper's tokenizer with ``new_tokens`` in place of those behind its vocabulary; raises as
+        :meth:`from_whisper` does.
+        """
+        data = _parse(self._json, self._where)
+        data["added_tokens"] = [token for token in data["added_tokens"] if int(token["id"]) < self._whisper_vocab_size]
+        return Tokenizer.from_whisper(json.dumps(data, ensure_ascii=False), new_tokens)
+
     # --- disk ---
 
     def save(self, path: str | Path) -> None:

@@ -115,7 +115,8 @@ def prepare_examples(
 
 
 def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
-    """Keep what ``train.frozen_encoder_layers`` and ``train.frozen_words`` say as it is.
+    """Keep what ``train.frozen_encoder_layers``, ``train.frozen_relation_blocks`` and ``train.frozen_words`` say as it
+    is.
 
     Frozen encoder layers, and the convolutions before them, neither learn nor cost a backward pass; where all layers
     are kept, so is the encoder's last normalization.
@@ -127,6 +128,8 @@ def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> No
             frozen.append(encoder.layer_norm)
         for module in frozen:
             module.requires_grad_(False)
+    if config.train.frozen_relation_blocks:
+        network.relation_head.blocks.requires_grad_(False)
     if config.train.frozen_words:
         first_new = sequencer.tokenizer.whisper_vocab_size
 

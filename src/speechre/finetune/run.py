@@ -1,0 +1,185 @@
+"""All stages in their sequence. What a stage has made lies in the plan's work folder, so that a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from speechre.data.store import read_json, read_manifest, write_atomically, write_manifest
+from speechre.data.transcripts import read_transcripts
+from speechre.errors import ConfigError, DataError, UsageError
+from speechre.evaluate.report_folder import write_report
+from speechre.evaluate.run import describe_machine
+from speechre.finetune.assess import answers_of, calibrate, summary
+from speechre.finetune.card import before_line, model_card
+from speechre.finetune.plan import Plan, reader_epochs
+from speechre.finetune.prepare import Report, make_parts
+from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
+from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
+from speechre.model.checkpoint import Checkpoint, load_checkpoint, replace_folder, save_checkpoint
+from speechre.reader.folder import load_text_model
+from speechre.types import Utterance
+
+_MARK = "plan.json"
+
+
+class _Stages:
+    """What is done already, and how long it took: ``stages.json``, written after each stage."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._path = folder / "stages.json"
+        self._report = report
+        self.seconds: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+
+    def run(self, name: str, what: str, work: Callable[[], object]) -> None:
+        """``work``, unless it was done in an earlier run; what is half done is done anew."""
+        if name in self.seconds:
+            self._report(f"{what}: done already")
+            return
+        self._report(f"{what} ...")
+        started = time.monotonic()
+        work()
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        write_atomically(self._path, json.dumps(self.seconds) + "\n")
+        self._report(f"{what}: {self.seconds[name]:.0f} s")
+
+
+def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = False) -> dict[str, Any]:
+    """Train, calibrate and judge a model, and put its folder at ``plan.output``; returns what finetune.json holds.
+
+    The data was checked (:func:`speechre.finetune.prepare.check_data`). The folder appears whole or not at all; until
+    then the work folder beside it has what is done. Raises :class:`UsageError` when there is a run already and
+    ``resume`` is off, or none and it is on, and :class:`ConfigError` when it is another plan's run.
+    """
+    _check_work(plan, resume)
+    start = load_start(plan.start)
+    work = plan.work
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomically(work / _MARK, json.dumps(plan.fingerprint(), indent=1) + "\n")
+    train_path, dev_path, schema_path = work / "train.jsonl", work / "dev.jsonl", work / "schema.yaml"
+    stages = _Stages(work, report)
+    stages.run("prepare", "splitting the data", lambda: _write_parts(plan, report))
+    facts = read_json(work / "parts.json")
+    train, dev = read_manifest(train_path), read_manifest(dev_path)
+    shared = [name for name in plan.schema.relation_types if name in start.schema.relation_types]
+    config = speech_config(start.config, plan, len(train), [train_path], schema_path)
+
+    stages.run(
+        "before", f"{start.model_id} on dev as it is", lambda: _judge_before(start, shared, dev, work / "before.json")
+    )
+    stages.run("grow", "new types", lambda: grow(start, plan, config, work / "grown"))
+    heard_by = work / "grown"
+    if plan.speech:
+        heard_by = work / "speech" / "model"
+        what = f"speech half, {config.train.steps} steps"
+        stages.run("speech", what, lambda: train_speech(config, work / "grown", work / "speech", report))
+    speech = load_checkpoint(str(heard_by))
+    stages.run("hear", "transcripts", lambda: _hear(speech, train, plan.seed, work / "transcripts.jsonl"))
+    transcripts = read_transcripts(work / "transcripts.jsonl")
+
+    def read() -> None:
+        if (work / "reader").exists():
+            shutil.rmtree(work / "reader")
+        train_text_reader(start.reader, plan, train, transcripts, work / "reader", report)
+
+    stages.run("reader", "text reader", read)
+    provenance = with_provenance(config, plan)
+    stages.run("calibrate", "calibration", lambda: _calibrate(speech, plan, provenance, dev, report))
+    report("scores on dev ...")
+    outcome = {
+        "from": start.model_id,
+        "num_train": len(train),
+        "num_dev": len(dev),
+        **facts,
+        "shared_relations": shared,
+        "steps": config.train.steps if plan.speech else 0,
+        "epochs": plan.epochs or reader_epochs(len(train)),
+        "seed": plan.seed,
+        "fault": (work / "fault.txt").read_text(encoding="utf-8"),
+        "stages_s": stages.seconds,
+        "before": read_json(work / "before.json"),
+    }
+    outcome = _finish(plan, outcome, dev)
+    report(before_line(outcome))
+    return outcome
+
+
+def _check_work(plan: Plan, resume: bool) -> None:
+    """Raises unless there is no run yet, or with ``resume`` one of this very plan."""
+    mark = plan.work / _MARK
+    if not resume:
+        if mark.is_file():
+            raise UsageError(
+                f"{plan.work} holds a run that did not end; continue it with --resume, or remove it to start anew"
+            )
+        return
+    if not mark.is_file():
+        raise UsageError(f"{plan.work}: there is no run to resume; start one without --resume")
+    before, now = read_json(mark), json.loads(json.dumps(plan.fingerprint()))
+    changed = [key for key in now if before.get(key) != now[key]]
+    if changed:
+        raise ConfigError(
+            f"{plan.work}: the run was started with another {changed[0]}; resume with what it was started with, or "
+            "remove the folder to start anew"
+        )
+
+
+def _write_parts(plan: Plan, report: Report) -> None:
+    import yaml
+
+    parts = make_parts(plan, report)
+    write_manifest(plan.work / "train.jsonl", parts.train)
+    write_manifest(plan.work / "dev.jsonl", parts.dev)
+    schema = yaml.safe_dump(plan.schema.to_dict(), sort_keys=False, allow_unicode=True)
+    write_atomically(plan.work / "schema.yaml", schema)
+    facts = {"dev_shares_speakers": parts.shares_speakers, "dev_ids": [utterance.id for utterance in parts.dev]}
+    write_atomically(plan.work / "parts.json", json.dumps(facts) + "\n")
+
+
+def _judge_before(start: Checkpoint, shared: list[str], dev: list[Utterance], place: Path) -> None:
+    """The model as it is, on dev. One that knows none of the relations can only be judged by what it hears."""
+    if not shared:
+        start = hearing_only(start)
+    write_atomically(place, json.dumps(summary(answers_of(start, dev))) + "\n")
+
+
+def _hear(speech: Checkpoint, train: list[Utterance], seed: int, place: Path) -> None:
+    heard = transcribe(speech, train, seed)
+    lines = [json.dumps({"id": one, "transcript": text}, ensure_ascii=False) + "\n" for one, text in heard.items()]
+    write_atomically(place, "".join(lines))
+
+
+def _calibrate(speech: Checkpoint, plan: Plan, provenance: Any, dev: list[Utterance], report: Report) -> None:
+    """Put both halves together, fit their confidence and store the model, small as shipped ones are."""
+    reader = load_text_model(plan.work / "reader")
+    found = calibrate(replace(speech, reader=reader), dev, report)
+    model = found.checkpoint
+    config = replace(provenance, decode=model.config.decode)
+    save_checkpoint(
+        plan.work / "model", model.network, model.tokenizer, model.schema, config, stored_dtype(plan.weights), reader
+    )
+    write_atomically(plan.work / "fault.txt", found.fault)
+
+
+def _finish(plan: Plan, outcome: Mapping[str, Any], dev: list[Utterance]) -> dict[str, Any]:
+    """Judge the stored model, write report, card and finetune.json into its folder, and move it to its place."""
+    started = time.monotonic()
+    model = load_checkpoint(str(plan.work / "model"))
+    answers = answers_of(model, dev)
+    folder = plan.work / "model"
+    write_report(folder / "report", answers.report, answers.extractions)
+    seconds = {**outcome["stages_s"], "scores": round(time.monotonic() - started, 1)}
+    found = {"model": model.model_id, **outcome, "stages_s": seconds, "after": summary(answers)}
+    found["machine"] = describe_machine()
+    write_atomically(folder / "README.md", model_card(plan, found))
+    write_atomically(folder / "finetune.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    if plan.output.exists():
+        raise DataError(f"{plan.output} came into being meanwhile; the model lies in {folder}")
+    replace_folder(folder, plan.output)
+    shutil.rmtree(plan.work)
+    return found
