@@ -172,8 +172,8 @@ class Decoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config.d_model)
 
     def cross_memory(self, encoded_BSD: Tensor) -> list[KeyValues]:
-        """Cross-attention keys and values of each layer: computed once an utterance, shared by all its rows, laid out head
-        by head, as each step reads them.
+        """Cross-attention keys and values of each layer: computed once an utterance, shared by all its rows, laid out
+        head by head, as each step reads them.
         """
         projected = [layer.encoder_attn.project(encoded_BSD) for layer in self.layers]  # type: ignore[union-attr,operator]
         return [KeyValues(memory.keys.contiguous(), memory.values.contiguous()) for memory in projected]
