@@ -254,14 +254,14 @@ class Shipped:
 
 class Authors:
     """The plan of the authors' code: for each order an encoder pass over 30 s, the relation head and a search over the
-    whole vocabulary without constraint. A transcript, which they do not have, is written in the first pass only.
+    whole vocabulary without constraint, in float32. A transcript, which they do not have, is written in the first pass only.
     """
 
     def __init__(self, checkpoint: Checkpoint, side: Side, task: Task) -> None:
         self.checkpoint = checkpoint
         self.sequencer = checkpoint.sequencer()
         config = checkpoint.config
-        free = replace(config.decode, constrained=False, copy_entities=False)
+        free = replace(config.decode, constrained=False, copy_entities=False, step_weights="float32")
         self.engines = [
             TellingEngine(checkpoint.network, self.sequencer, config.model, replace(free, orders=(name,)))
             for name in config.decode.orders
