@@ -254,7 +254,8 @@ class Shipped:
 
 class Authors:
     """The plan of the authors' code: for each order an encoder pass over 30 s, the relation head and a search over the
-    whole vocabulary without constraint, in float32. A transcript, which they do not have, is written in the first pass only.
+    whole vocabulary without constraint, in float32. A transcript, which they do not have, is written in the first pass
+    only.
     """
 
     def __init__(self, checkpoint: Checkpoint, side: Side, task: Task) -> None:
