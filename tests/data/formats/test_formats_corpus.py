@@ -6,14 +6,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from speechre.audio import read_audio
+from speechre.audio import read_audio, read_audio_ref
 from speechre.cli import main
 from speechre.data.formats.carry import PARTS, differences
 from speechre.data.formats.table import FORMATS, ExportOptions, Format, ImportOptions
@@ -43,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         audio = [str(CORPUS / "audio" / voice) for voice in voices]
         command = ["data", "import", "speechre-json", str(CORPUS / f"{name}.json"), "--audio", *audio]
         assert main([*command, "--output", str(folder / f"{name}.jsonl")]) == 0
-        assert main(["data", "validate", str(folder / f"{name}.jsonl"), "--schema", "conll04", "--no-audio"]) == 0
+        with redirect_stdout(StringIO()):  # hundreds of warnings, which the last test counts
+            assert main(["data", "validate", str(folder / f"{name}.jsonl"), "--schema", "conll04", "--no-audio"]) == 0
     return folder
 
 
@@ -89,7 +92,7 @@ def test_every_utterance_comes_back_with_its_recording(name: str, folder: Path, 
             if name == "huggingface":
                 assert Path(new.audio.path).read_bytes() == Path(old.audio.path).read_bytes()
             else:
-                heard, was = read_audio(new.audio.path), read_audio(old.audio.path)
+                heard, was = read_audio(new.audio.path), read_audio_ref(old.audio)
                 assert np.abs(heard - np.clip(was, -1, 1)).max() <= 2**-23
         for path in sorted(place.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
