@@ -5,7 +5,26 @@ from __future__ import annotations
 import random
 from typing import Any
 
-WORDS = (b'"', b"null", b"-1", b"1e999", b"[]", b"{}", b"\t", b"\n", b"<triplet>", b"<obj>", b"\xed\xa0\x80", b"true")
+WORDS = (
+    *(
+        b'"',
+        b"null",
+        b"-1",
+        b"1e999",
+        b"[]",
+        b"{}",
+        b"\t",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"<triplet>",
+        b"<obj>",
+        b"true",
+        b"nan",
+    ),
+    *(b"../", b"\xff", "\u2028 é".encode(), b"9" * 5000),
+    b"\xed\xa0\x80",  # half a character
+)
 ODD_CELLS = ("", " ", "0", "-1", "x", "1e9", "²", "a:0:9", "<triplet> a <subj> b <obj>", '"', "\u2028", "é" * 300)
 ODD_VALUES = (
     *(None, "", " ", -1, 3, 1.5, 10**30, True, [], {}, "e0", "<Peop>", "Uma Reyes ", "Velden", "\ud800", "\x00"),

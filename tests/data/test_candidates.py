@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from speechre.data.common_voice import open_release
 from speechre.data.entity_tagger import TaggedSpan
 from speechre.data.store import read_manifest, write_manifest
 from speechre.data.validate import validate_manifest
-from speechre.errors import DataError, SpeechreError, UsageError
+from speechre.errors import DataError, UsageError
 from speechre.schema import Schema
 from speechre.schemas import ACE05, CONLL04, RETACRED
 from tests.releases import WordTagger, make_release, row, write_mp3, write_release
@@ -404,64 +403,3 @@ class Capitals(WordTagger):
                 start += len(word) + 1
             out.append(spans)
         return out
-
-
-# --- damaged tables ---
-
-
-STUMBLING = (
-    *(
-        b"",
-        b"\t",
-        b"\n",
-        b"\r",
-        b"\0",
-        b'"',
-        b"\xff",
-        "\u2028 é".encode(),
-        b"-1",
-        b"9" * 5000,
-        b"nan",
-        b"../",
-        b"1e999",
-    ),
-    b"\xed\xa0\x80",  # half a character
-)
-
-
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """A few bytes changed, taken away, doubled, or replaced by what parsers stumble over."""
-    raw = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(raw) + 1)
-        end = min(len(raw), start + rng.choice((1, 1, 3, 20, 200)))
-        raw[start:end] = rng.choice((*STUMBLING, bytes(raw[start:end]) * 2, rng.randbytes(8)))
-    return bytes(raw)
-
-
-def check_damaged(release: Path, output: Path, seed: int) -> bool:
-    """Whether a search over damaged tables still had a result; anything but a result or a typed error fails."""
-    rng = random.Random(seed)
-    for name in rng.sample(("validated.tsv", "clip_durations.tsv"), rng.randint(1, 2)):
-        path = release / name
-        path.write_bytes(damaged(path.read_bytes(), rng))
-    try:
-        found = search(release, output, RULES, restart=True)
-    except SpeechreError:
-        return False
-    num_lines = (release / "validated.tsv").read_bytes().rstrip(b"\n").count(b"\n")
-    assert found.num_kept + len(dropped(output)) == found.num_rows
-    assert found.num_rows >= num_lines
-    assert found.num_kept == (len(read_manifest(output)) if found.num_kept else 0)
-    return True
-
-
-@pytest.mark.parametrize("count", [pytest.param(100, id="some"), pytest.param(3000, marks=pytest.mark.slow, id="many")])
-def test_damaged_tables_give_a_typed_error_or_a_result(release: Path, tmp_path: Path, count: int) -> None:
-    whole = {name: (release / name).read_bytes() for name in ("validated.tsv", "clip_durations.tsv")}
-    results = 0
-    for seed in range(count):
-        for name, content in whole.items():
-            (release / name).write_bytes(content)
-        results += check_damaged(release, tmp_path / "m.jsonl", seed)
-    assert 0 < results < count
