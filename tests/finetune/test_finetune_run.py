@@ -127,7 +127,7 @@ def test_a_model_that_finds_nothing_stays_uncalibrated_and_that_is_told(plan: Pl
     found = calibrate(replace(start, reader=replace(start.reader, network=mute)), dev, told.append)
     assert found.fault.startswith("the model found no triplet")
     assert found.checkpoint.config == start.config
-    assert told == [f"not calibrated: {found.fault}"]
+    assert told[-1] == f"not calibrated: {found.fault}"
 
 
 def test_a_start_of_another_method_is_refused(start_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from speechre.types import Utterance
 
 _HEARD_AT_ONCE = 16
 _HEARD_MAX = 400  # what mishearing looks like is learned from these; the rest of the time goes into reading
-_READ_AT_ONCE = 16
+_READ_AT_ONCE = 8
+_LEARNING_RATE, _HEAD_LEARNING_RATE = 2e-4, 2e-3  # few steps: docs/experiments.md has what they were chosen from
 
 
 def hearing_only(checkpoint: Checkpoint) -> Checkpoint:
@@ -56,6 +57,8 @@ def train_text_reader(
     settings = TextTraining(
         epochs=plan.epochs or reader_epochs(len(utterances)),
         batch_size=_READ_AT_ONCE,
+        learning_rate=_LEARNING_RATE,
+        head_learning_rate=_HEAD_LEARNING_RATE,
         precision=plan.precision,
         seed=plan.seed,
     )
