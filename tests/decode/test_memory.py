@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,34 @@ def test_what_a_process_holds_is_seen() -> None:
 def test_without_proc_the_peak_stands_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechre.decode.memory._STATUS", Path("/no/such/file"))
     assert resident_mib() == peak_resident_mib() > 10
+
+
+GROWTH = """
+import random
+import sys
+import torch
+from speechre.decode import memory
+
+torch.set_num_threads(1)
+random.seed(0)
+if sys.argv[1] == "kept":
+    memory._trim = lambda: None
+freed, kept = memory.FreedMemory(every_s=5.0), []
+before = memory.resident_mib()
+for number in range(400):  # holes of all sizes between small things that stay
+    size = random.randrange(10_000, 4_000_000)
+    holes = [torch.ones(size // part) for part in (1, 2, 3, 5, 7)]
+    kept.append(torch.ones(1000))
+    del holes
+    freed.heard(1.0)
+print(memory.resident_mib() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="asks glibc")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    def growth_mib(how: str) -> float:
+        run = subprocess.run([sys.executable, "-c", GROWTH, how], capture_output=True, text=True, check=True)
+        return float(run.stdout)
+
+    assert growth_mib("given back") < growth_mib("kept") / 2

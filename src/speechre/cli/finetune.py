@@ -53,7 +53,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="of the text reader (default: likewise)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all random choices (default: 1)")
     parser.add_argument(
-        "--precision", choices=("no", "bf16"), default="no", help="bf16 where the machine is fast at it (default: no)"
+        "--precision",
+        choices=("auto", "no", "bf16"),
+        default="auto",
+        help="bf16 where this machine is faster in it, else float32 (default: auto)",
     )
     parser.add_argument(
         "--weights",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
+from speechre.decode.memory import FreedMemory
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
@@ -99,6 +100,7 @@ class Extractor:
             self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         sizes = checkpoint.network.config
+        self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, config.model, config.decode)
 
     @classmethod
@@ -326,6 +328,7 @@ class Extractor:
         if self.relations_of is not None:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
         decoded = self.engine.decode([self._mel(chunk.samples) for _, chunk in chunks], prompts)
+        self._freed_memory.heard(sum(chunk.duration_s for _, chunk in chunks))
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = self._reader.beliefs([one.transcript for one in decoded])

@@ -39,7 +39,7 @@ class Plan:
     steps: int | None = None
     epochs: int | None = None
     seed: int = 1
-    precision: Literal["no", "bf16"] = "no"
+    precision: Literal["auto", "no", "bf16"] = "auto"
     device: str = "auto"
     weights: Literal["int8", "float16"] = "int8"
 
