@@ -14,7 +14,7 @@ from speechre.decode.memory import predicted_growth_mib, resident_mib
 from speechre.errors import UsageError
 from speechre.extract.batching import Batching
 from speechre.model.weights import WhisperConfig
-from tests.extract.test_extractor import RATE, sound
+from tests.extract.test_extractor import RATE
 
 TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
 
@@ -53,7 +53,7 @@ def test_windows_end_by_number_and_by_seconds() -> None:
 
 
 def test_answers_come_in_the_sequence_of_the_input_and_are_the_same(tiny_model_dir: Path) -> None:
-    recordings = [(sound(seed, 0.4 + 0.37 * (seed * 5 % 7)), RATE) for seed in range(9)] + [(sound(3, 41.0), RATE)]
+    recordings = [(tones(seed, 0.4 + 0.37 * (seed * 5 % 7)), RATE) for seed in range(9)] + [(tones(3, 41.0), RATE)]
     one_by_one = Extractor.from_pretrained(tiny_model_dir, batch_size=1)(recordings)
     extractor = Extractor.from_pretrained(tiny_model_dir, batch_size="auto", memory_mib=4096)
     seen: list[list[int]] = []
