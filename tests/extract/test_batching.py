@@ -15,6 +15,7 @@ from speechre.errors import UsageError
 from speechre.extract.batching import Batching
 from speechre.model.weights import WhisperConfig
 from tests.extract.test_extractor import RATE
+from tests.tiny import tones
 
 TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
 
