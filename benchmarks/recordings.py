@@ -57,6 +57,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--minutes", type=float, default=60.0, help="of the long recording; 0: none")
     parser.add_argument("--nothing-minutes", type=float, default=10.0, help="of each that states nothing; 0: none")
+    parser.add_argument(
+        "--no-one-by-one", dest="one_by_one", action="store_false", help="do not hear the same utterances one by one"
+    )
     parser.add_argument("--vad", type=lambda text: text.split(","), default=["energy"])
     parser.add_argument(
         "--voices",
@@ -90,7 +93,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Row:
         for name, path in quiet.items():
             row, _ = heard(extractor, path)
             nothing_rows.append({"recording": name, **row})
-    if placed:
+    if placed and options.one_by_one:
         long_rows.append(one_by_one_row(extractor, placed))
     return {
         "model": extractor.checkpoint.model_id,
