@@ -67,7 +67,8 @@ def parse_arguments() -> argparse.Namespace:
         default=["flite:rms", "flite:slt", "flite:awb", "flite:kal16"],
         help="who reads the speech without relations",
     )
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=lambda text: text if text == "auto" else int(text), default=8)
+    parser.add_argument("--memory-mib", type=int, help="of the whole process, with batch size auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", help="keep the recordings there")
@@ -87,7 +88,9 @@ def measure(options: argparse.Namespace, folder: Path) -> Row:
     long_rows: list[Row] = []
     nothing_rows: list[Row] = []
     for vad in options.vad:
-        extractor = Extractor.from_pretrained(options.model, batch_size=options.batch_size, vad=vad)
+        extractor = Extractor.from_pretrained(
+            options.model, batch_size=options.batch_size, memory_mib=options.memory_mib, vad=vad
+        )
         if placed:
             long_rows.append(long_row(extractor, folder / "long.flac", placed))
         for name, path in quiet.items():
