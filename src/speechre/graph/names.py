@@ -13,6 +13,7 @@ from speechre.graph.sounds import sound_of
 
 Kind = Literal["person", "place", "organization", ""]
 
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 _POSSESSIVE = re.compile(r"['’]s?(?=\s*$)")
 _AND = re.compile(r"\s*&\s*")
 _DASHES = re.compile(r"[-‐‑‒–—/,;:]+")
@@ -170,8 +171,8 @@ def _person(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], s
     if len(core) > 1:
         if core[-1] in lists.GENERATIONS:
             core, generation = core[:-1], lists.GENERATIONS[core[-1]]
-        elif core[-1][0].isdigit():  # "Henry the Eighth" became "henry the 8th"
-            generation = core[-1].rstrip("stndrh")
+        elif ordinal := _ORDINAL.fullmatch(core[-1]):  # "Henry the Eighth" became "henry the 8th"
+            generation = ordinal[1]
             core = core[: -2 if core[-2] == "the" and len(core) > 2 else -1]
         if len(core) == 1 and generation:  # Louis XIV: the number tells him from the others as a surname does
             core, generation = (*core, generation), ""
