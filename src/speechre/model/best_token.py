@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from speechre.model.quantize import quantize_rows
+
 # bfloat16 keeps 8 bits: rounding to nearest is off by at most 2^-9 of the value. The accumulation in float32 and the
 # scales are far below the doubled bound that is used here.
 _BFLOAT16_ERROR = 2.0**-8
@@ -21,11 +23,10 @@ _ROWS_AT_ONCE = 4096  # so that preparing needs little memory beside the integer
 
 def _as_integers(weight_VD: Tensor) -> tuple[Tensor, Tensor, float, float]:
     """8-bit integers and each row's scale, then the largest length of a row's error and of a row."""
-    scale_V = (weight_VD.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-    integers_VD = (weight_VD / scale_V[:, None]).round()
+    integers_VD, scale_V = quantize_rows(weight_VD)
     rounded_VD = integers_VD * scale_V[:, None]
     error = float((weight_VD - rounded_VD).norm(dim=1).max())
-    return integers_VD.to(torch.int8), scale_V, error, float(rounded_VD.norm(dim=1).max())
+    return integers_VD, scale_V, error, float(rounded_VD.norm(dim=1).max())
 
 
 class BestToken:

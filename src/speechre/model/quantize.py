@@ -27,11 +27,15 @@ def pack(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
         elif tensor.dim() < 2 or tensor[0].numel() < _ROW_VALUES_MIN:
             packed[name] = tensor.to(torch.float16).contiguous()
         else:
-            rows = tensor.float().flatten(1)
-            scales = (rows.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-            packed[name] = (rows / scales[:, None]).round().to(torch.int8).view(tensor.shape).contiguous()
-            packed[name + SCALE] = scales
+            integers, packed[name + SCALE] = quantize_rows(tensor.float().flatten(1))
+            packed[name] = integers.view(tensor.shape).contiguous()
     return packed
+
+
+def quantize_rows(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 rows as 8-bit integers (N, D) and the scale of each row (N,)."""
+    scales_N = (rows_ND.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return (rows_ND / scales_N[:, None]).round().to(torch.int8), scales_N
 
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
