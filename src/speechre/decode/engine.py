@@ -123,7 +123,9 @@ class DecodingEngine:
         self._decoder = network.whisper.decoder
         if config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel():
             self._decoder = half_decoder(self._decoder)
-        self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
+        self._next_word: BestToken | None = None
+        if model.transcript:
+            self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
@@ -169,6 +171,7 @@ class DecodingEngine:
         self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded
     ) -> list[tuple[list[int], bool]]:
         """Greedy transcripts; the rows then hold them. Each with whether it came to its end by itself."""
+        assert self._next_word is not None, "only models with a transcript write one"
         config, sequencer = self.config, self.sequencer
         longest = min(config.max_transcript_tokens, self.network.config.max_target_positions // 2)
         limits = [
