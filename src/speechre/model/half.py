@@ -6,7 +6,6 @@ In float16 there is half as much to read. Sums stay in float32, and a row's answ
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -31,12 +30,9 @@ class HalfLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach()
         bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of weights beyond float16's range: they are cut to its ends
-            self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
