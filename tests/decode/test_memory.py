@@ -36,7 +36,7 @@ config = checkpoint.config
 decode = replace(config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest)
 engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
 torch.manual_seed(0)
-memory._trim()  # what loading took and freed would serve the batch unseen
+memory.trim_heap()  # what loading took and freed would serve the batch unseen
 start_peak()
 before = resident_mib()
 engine.decode([log_mel(torch.randn(seconds * 16000), 80, True, config.model.tail_s) for _ in range(batch)])
@@ -127,7 +127,7 @@ from speechre.decode import memory
 torch.set_num_threads(1)
 random.seed(0)
 if sys.argv[1] == "kept":
-    memory._trim = lambda: None
+    memory.trim_heap = lambda: None
 freed, kept = memory.FreedMemory(every_s=5.0), []
 before = memory.resident_mib()
 for number in range(400):  # holes of all sizes between small things that stay

@@ -97,10 +97,11 @@ class FreedMemory:
         self._heard_s += seconds
         if self._heard_s >= self._every_s:
             self._heard_s = 0.0
-            _trim()
+            trim_heap()
 
 
-def _trim() -> None:
+def trim_heap() -> None:
+    """Give what the C library's heap holds free back to the system, where it can be asked to (glibc)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
