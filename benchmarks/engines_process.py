@@ -16,10 +16,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engines_bound import Bound, Written, lower_bound
 from engines_curves import CurvePoint
 from engines_export import export_ctranslate2, export_hugging_face
-from engines_sides import STAGES, Answer, Ours, Side, Task, Told, load_side
+from engines_others import CTranslate2, FasterWhisper, HuggingFace
+from engines_sides import STAGES, Answer, Authors, Engine, Ours, Shipped, Side, Task, Told, checkpoint_of
 from speechre.decode.memory import peak_resident_mib, resident_mib, start_peak
 
 # OpenMP's threads spin for up to 0.2 s after their work: the next side should not pay for that.
@@ -198,3 +201,21 @@ class Served:
             }
             for i, point in enumerate(points)
         ]
+
+
+def load_side(side: Side, task: Task) -> Engine:
+    """The engine of a row; to be called in a process of its own, whose threads it sets."""
+    torch.set_num_threads(task.threads)
+    if side.kind == "faster-whisper":
+        return FasterWhisper(side, task)
+    if side.kind == "shipped":
+        return Shipped(side, task)
+    checkpoint = checkpoint_of(side, task)
+    engines: dict[str, Any] = {
+        "speechre": Ours,
+        "authors": Authors,
+        "ctranslate2": CTranslate2,
+        "hugging-face": HuggingFace,
+    }
+    engine: Engine = engines[side.kind](checkpoint, side, task)
+    return engine

@@ -19,7 +19,8 @@ from speechre.model.weights import WhisperConfig
 from tests.conftest import MakeSound
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-MODULES = ("engines", "engines_bound", "engines_curves", "engines_export", "engines_process", "engines_sides")
+NAMES = ("bound", "curves", "export", "others", "process", "sides")
+MODULES = ("engines", *(f"engines_{name}" for name in NAMES))
 TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
 
 
@@ -33,6 +34,10 @@ def folder() -> Iterator[None]:
 
 def script(name: str) -> ModuleType:
     return importlib.import_module(name)
+
+
+def load_side(side: object, task: object) -> Any:
+    return script("engines_process").load_side(side, task)
 
 
 @pytest.fixture
@@ -67,9 +72,9 @@ def test_other_engines_write_what_our_engine_writes_without_constraint(
         export.export_hugging_face(load_checkpoint(str(tiny_model_dir)), tmp_path / "hf")
         export.export_ctranslate2(tmp_path / "hf", tmp_path / "ct2", "float32")
         task = replace(task, folders={"float32": str(tmp_path / "ct2")})
-    told = sides.load_side(sides.Side("speechre"), task).tell(recordings)
+    told = load_side(sides.Side("speechre"), task).tell(recordings)
     side = sides.Side(kind)
-    engine = sides.load_side(side, task)
+    engine = load_side(side, task)
     written: list[dict[str, tuple[Generation, ...]]] = []
     answer = engine.answer
 
@@ -96,8 +101,8 @@ def test_hugging_face_answers_alike_call_after_call(tiny_model_dir: Path, record
     """Its generate repeats encoder states for the beams: in place, were it let."""
     sides = script("engines_sides")
     task = sides.Task(str(tiny_model_dir), 1, 1, recordings[:1])
-    (told,) = sides.load_side(sides.Side("speechre"), task).tell(recordings[:1])
-    engine = sides.load_side(sides.Side("hugging-face", 2), task)
+    (told,) = load_side(sides.Side("speechre"), task).tell(recordings[:1])
+    engine = load_side(sides.Side("hugging-face", 2), task)
     rows: list[int] = []
     attention = engine.model.model.decoder.layers[0].encoder_attn
     attention.k_proj.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
@@ -109,7 +114,7 @@ def test_hugging_face_answers_alike_call_after_call(tiny_model_dir: Path, record
 
 def test_the_authors_plan_is_six_passes_of_30_s(tiny_model_dir: Path, recordings: tuple[Any, ...]) -> None:
     sides = script("engines_sides")
-    engine = sides.load_side(sides.Side("authors"), sides.Task(str(tiny_model_dir), 1, 2, recordings))
+    engine = load_side(sides.Side("authors"), sides.Task(str(tiny_model_dir), 1, 2, recordings))
     heard: list[tuple[str, list[int], bool]] = []
     for one in engine.engines:
         decode = one.decode
