@@ -20,6 +20,7 @@ from speechre.schemas import SCHEMAS
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "src/speechre/recipes").glob("*.yaml"))
 SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "name"}
+ABLATION = ("paper", "correct", "six-orders", "transcript", "copy", "vote", "own-corpus", "base")
 KEYS = {
     "name",
     *(f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)),  # type: ignore[arg-type]
@@ -186,6 +187,56 @@ def test_the_baseline_differs_from_our_recipe_in_the_method_only() -> None:
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(ConfigError, match=r'no recipe "nope".*conll04.*smoke'):
         recipe_path("nope")
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: conll04\nname: mine\ntrain:\n  steps: 3\n", encoding="utf-8")
+    (tmp_path / "next.yaml").write_text("extends: mine.yaml\ntrain:\n  seed: 9\n", encoding="utf-8")
+    base, found = load_config("conll04"), load_config(str(tmp_path / "next.yaml"), {"train.batch_size": "2"})
+    assert found == dataclasses.replace(
+        base, name="mine", train=dataclasses.replace(base.train, steps=3, seed=9, batch_size=2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: nope", r"mine\.yaml\.extends: no recipe \"nope\""),
+        ("extends: [conll04]", r"mine\.yaml\.extends: got \['conll04'\], expected a shipped recipe's name or a file"),
+        ("extends: mine.yaml", r"mine\.yaml: extends itself"),
+        ("extends: conll04\ntrain: 3", r"train: got 3, expected a mapping"),
+    ],
+)
+def test_a_recipe_that_extends_nothing_good(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(tmp_path / "mine.yaml"))
+
+
+def test_the_rows_of_the_ablation_build_on_each_other() -> None:
+    """Each row adds what its name says and nothing else; steps, rates and seed are the same in all."""
+    rows = [load_config(f"ablation-{name}") for name in ABLATION]
+    added = {
+        "correct": {"prompt_style", "relation_padding", "prompt_source", "loss_on", "constrained", "copy_entities"},
+        "six-orders": {"orders_per_utterance"},
+        "transcript": {"transcript"},
+        "copy": {"copy_entities", "entity_target", "answer_vocabulary"},
+        "vote": {"vote"},
+        "own-corpus": {"train", "repeats"},
+        "base": {"backbone", "frozen_encoder_layers"},
+    }
+    for name, before, after in zip(ABLATION[1:], rows, rows[1:], strict=False):
+        assert _differences(before, after) == added[name], name
+    assert rows[0] == dataclasses.replace(load_config("paper-conll04"), name="ablation-paper")
+
+
+def _differences(one: Config, other: Config) -> set[str]:
+    return {
+        key
+        for section in SECTIONS
+        for key, value in dataclasses.asdict(getattr(one, section)).items()
+        if value != getattr(getattr(other, section), key)
+    }
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:

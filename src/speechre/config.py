@@ -289,19 +289,49 @@ def recipe_path(name_or_path: str) -> Path:
 
 
 def load_config(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Config:
-    """A recipe with overrides like ``{"train.steps": "100"}``, checked whole."""
+    """A recipe with overrides like ``{"train.steps": "100"}``, checked whole.
+
+    A recipe may begin with ``extends: OTHER``, a shipped recipe or a file beside it: its own keys then go before the
+    other's, key by key.
+    """
+    path = recipe_path(name_or_path)
+    data = _read_recipe(path, ())
+    for key, value in (overrides or {}).items():
+        _override(data, key, value)
+    return Config.from_dict(data, str(path))
+
+
+def _read_recipe(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A recipe's keys and those of what it extends. Raises :class:`ConfigError`."""
     import yaml
 
-    path = recipe_path(name_or_path)
+    if path in extending:
+        raise ConfigError(f"{path}: extends itself by way of {', '.join(map(str, extending))}; cut the circle")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: got {type(data).__name__}, expected a mapping with data, model, train, ...")
-    for key, value in (overrides or {}).items():
-        _override(data, key, value)
-    return Config.from_dict(data, str(path))
+    if "extends" not in data:
+        return data
+    other = data.pop("extends")
+    if not isinstance(other, str):
+        raise ConfigError(f"{path}.extends: got {other!r}, expected a shipped recipe's name or a file")
+    beside = path.parent / other
+    try:
+        extended = beside if beside.is_file() else recipe_path(other)
+    except ConfigError as error:
+        raise ConfigError(f"{path}.extends: {error}") from error
+    return _laid_over(_read_recipe(extended, (*extending, path)), data)
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of both, section by section; where both have one, the value ``above``."""
+    for key, value in above.items():
+        both_are_sections = isinstance(value, dict) and isinstance(below.get(key), dict)
+        below[key] = _laid_over(below[key], value) if both_are_sections else value
+    return below
 
 
 def _override(data: dict[str, Any], key: str, value: str) -> None:

@@ -1,0 +1,149 @@
+"""The ablation by training: each row a recipe that adds one thing to the row before, each with some seeds, one table.
+
+    python benchmarks/ablation_rows.py DEV.jsonl [--rows paper,correct,...] [--seeds 1,2,3] [--beams K]
+                                       [--output runs/ablation] [--SECTION.KEY VALUE]...
+
+Trains what is not there yet (a run that was stopped goes on), scores all of it on the same utterances, and prints the
+table; what is trained and scored stays in the output folder, so rows and seeds can be added one at a time. Rows before
+"vote" answer by the paper's vote, two of six orders. From "vote" on the vote is weighted and calibrated, fitted on one
+half of the utterances and used on the other, both ways round. Settings after that go to every training, for a first
+look (--train.steps 20) or another machine (--train.device cuda).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ablation import PROTOCOL, Bench, Row
+from speechre.cli.train import split_overrides
+from speechre.config import Config, load_config
+from speechre.data.store import read_manifest
+from speechre.errors import SpeechreError, UsageError
+from speechre.evaluate.run import describe_machine
+from speechre.vote import PaperVote
+
+ROWS = {
+    "paper": "the paper's way",
+    "correct": "+ correct training and decoding",
+    "six-orders": "+ six orders on one encoder pass",
+    "transcript": "+ transcript",
+    "copy": "+ copy constraint",
+    "vote": "+ weighted and calibrated vote",
+    "own-corpus": "+ own corpus",
+    "base": "+ Whisper base",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=list(ROWS))
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--beams", type=int, help="default: the recipe's")
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
+    rest, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
+    options = parser.parse_args(rest)
+    try:
+        unknown = [name for name in options.rows if name not in ROWS]
+        if unknown:
+            raise UsageError(f"no row {', '.join(unknown)}; expected some of {', '.join(ROWS)}")
+        utterances = read_manifest(options.manifest)
+        for seed in options.seeds:
+            for row in options.rows:
+                model = trained(row, seed, options.output, overrides)
+                scored(row, model, options, utterances, seed)
+    except SpeechreError as error:
+        print(f"ablation_rows: {error}", file=sys.stderr)
+        return error.exit_code
+    print(to_markdown(options.output))
+    return 0
+
+
+# -- training
+
+
+def trained(row: str, seed: int, output: Path, overrides: Mapping[str, str]) -> Path:
+    """The model folder of a row and a seed, trained if it is not there. Raises :class:`UsageError` if that fails."""
+    settings = {**overrides, "train.seed": str(seed)}
+    owner = _owner(row, settings)
+    folder = output / f"{owner}-{seed}"
+    if not (folder / "model").is_dir():
+        command = [sys.executable, "-m", "speechre", "train", "--config", f"ablation-{owner}", "--output", str(folder)]
+        command += [part for key, value in settings.items() for part in (f"--{key}", value)]
+        command += ["--resume"] if (folder / "checkpoint").is_dir() else []
+        status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+        if status:
+            raise UsageError(f"{' '.join(command[2:])} ended with exit status {status}")
+    return folder / "model"
+
+
+def _owner(row: str, settings: Mapping[str, str]) -> str:
+    """The first row that trains what this row trains: rows that only decode otherwise share a model."""
+    wanted = _trained_part(load_config(f"ablation-{row}", settings))
+    return next(name for name in ROWS if _trained_part(load_config(f"ablation-{name}", settings)) == wanted)
+
+
+def _trained_part(config: Config) -> Config:
+    return replace(config, name="", decode=Config().decode)
+
+
+# -- scoring
+
+
+def scored(row: str, model: Path, options: argparse.Namespace, utterances: Sequence[Any], seed: int) -> None:
+    """Write the row's scores beside its model, unless they are there."""
+    path = options.output / f"{row}-{seed}.json"
+    if path.is_file():
+        return
+    bench = Bench(str(model), options.beams, utterances)
+    is_calibrated = load_config(f"ablation-{row}").decode.vote == "weighted"
+    orders = bench.checkpoint.config.decode.orders
+    answers = bench.fitted(bench.analyses) if is_calibrated else bench.voted(PaperVote(2), orders)
+    report = {
+        "row": row,
+        "seed": seed,
+        "beams": bench.checkpoint.config.decode.beams,
+        "steps": bench.checkpoint.config.train.steps,
+        "num_utterances": len(bench.utterances),
+        "num_left_out": bench.num_left_out,
+        "machine": describe_machine(),
+        **Row(row, answers, bench.seconds).scored(bench.gold),
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def to_markdown(output: Path) -> str:
+    """All rows that were scored there, each with the mean over its seeds."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("*.json"))]
+    first = reports[0]
+    lines = [
+        f"{first['num_utterances']} utterances ({first['num_left_out']} over 30 s left out), {PROTOCOL} protocol, "
+        f"beams {first['beams']}, {first['steps']} steps; {', '.join(f'{k} {v}' for k, v in first['machine'].items())}",
+        "",
+        "| row | F1, mean of seeds | standard deviation | each seed | P | R |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row, what in ROWS.items():
+        ours = sorted((one for one in reports if one["row"] == row), key=lambda one: one["seed"])
+        if not ours:
+            continue
+        f1, precision, recall = ([100 * one[key] for one in ours] for key in ("f1", "precision", "recall"))
+        spread = f"{statistics.stdev(f1):.1f}" if len(f1) > 1 else ""
+        each = ", ".join(f"{one['seed']}: {value:.1f}" for one, value in zip(ours, f1, strict=True))
+        means = [f"{statistics.mean(values):.1f}" for values in (f1, precision, recall)]
+        lines.append(f"| {what} | {means[0]} | {spread} | {each} | {means[1]} | {means[2]} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
