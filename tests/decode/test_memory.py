@@ -135,7 +135,7 @@ for number in range(400):  # holes of all sizes between small things that stay
     holes = [torch.ones(size // part) for part in (1, 2, 3, 5, 7)]
     kept.append(torch.ones(1000))
     del holes
-    freed.heard(1.0)
+    freed.hears(1.0)
 print(memory.resident_mib() - before)
 """
 

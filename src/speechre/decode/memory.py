@@ -88,12 +88,12 @@ class FreedMemory:
     process that works for hours grows. glibc returns them when asked, in some 10 ms; other C libraries are not asked.
     """
 
-    def __init__(self, every_s: float = 60.0) -> None:
+    def __init__(self, every_s: float = 20.0) -> None:
         self._every_s = every_s
         self._heard_s = 0.0
 
-    def heard(self, seconds: float) -> None:
-        """So much audio was worked on; after ``every_s`` of it memory is given back."""
+    def hears(self, seconds: float) -> None:
+        """So much audio comes next; where that makes ``every_s`` since the last time, memory is given back first."""
         self._heard_s += seconds
         if self._heard_s >= self._every_s:
             self._heard_s = 0.0

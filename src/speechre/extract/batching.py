@@ -18,6 +18,7 @@ from speechre.model.weights import WhisperConfig
 
 BatchSize = int | Literal["auto"]
 DEFAULT_MEMORY_MIB = 2048
+_EVEN_CHUNK_S = 20.0  # few are longer: a batch of N such is the most memory that a batch of N takes
 _MAX_AUTO = 16  # beyond, a batch takes more memory for hardly less time
 _WINDOW_CHUNKS = 64
 _WINDOW_CHUNKS_S = 1200.0  # 77 MB of samples
@@ -27,7 +28,8 @@ _WINDOW_CHUNKS_S = 1200.0  # 77 MB of samples
 class Batching:
     """How many chunks are heard before any is answered, and how they are put into batches.
 
-    With a number, chunks are taken as they come, so many at a time. With "auto", batches are as large as the budget of
+    With a number, chunks are taken as they come, so many at a time; fewer where they are long, so that the longest in
+    every row makes no more than 20 s for each of the number. With "auto", batches are as large as the budget of
     ``memory_mib`` for the whole process allows, 16 at most, from windows of at most 64 chunks or 20 minutes.
     """
 
@@ -75,8 +77,7 @@ class Batching:
     def batches(self, durations_s: Sequence[float]) -> list[list[int]]:
         """Positions of a window's chunks, batch by batch; every position once."""
         if self.batch_size != "auto":
-            size, count = self.batch_size, len(durations_s)
-            return [list(range(first, min(first + size, count))) for first in range(0, count, size)]
+            return _as_they_come(durations_s, self.batch_size)
         # Longest first: what needs most memory comes before anything else was answered.
         by_length = sorted(range(len(durations_s)), key=lambda i: -durations_s[i])
         batches: list[list[int]] = []
@@ -94,3 +95,18 @@ class Batching:
             if predicted_growth_mib(self.sizes, self.model, self.decode, size, longest_s) <= self.room_mib
         )
         return next(fitting, 1)
+
+
+def _as_they_come(durations_s: Sequence[float], size: int) -> list[list[int]]:
+    """Batches of neighbours."""
+    batches: list[list[int]] = []
+    longest_s = 0.0
+    for i, duration_s in enumerate(durations_s):
+        longest_s = max(longest_s, duration_s)
+        is_room = batches and len(batches[-1]) < size and longest_s * (len(batches[-1]) + 1) <= size * _EVEN_CHUNK_S
+        if is_room:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+            longest_s = duration_s
+    return batches

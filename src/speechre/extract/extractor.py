@@ -327,8 +327,8 @@ class Extractor:
         prompts = None
         if self.relations_of is not None:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
+        self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
         decoded = self.engine.decode([self._mel(chunk.samples) for _, chunk in chunks], prompts)
-        self._freed_memory.heard(sum(chunk.duration_s for _, chunk in chunks))
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = self._reader.beliefs([one.transcript for one in decoded])
