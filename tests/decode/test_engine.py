@@ -16,6 +16,7 @@ from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
 from speechre.grammar import END, START, TEXT, Grammar
+from speechre.linearize import Piece
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.sequence import Sequencer
@@ -23,7 +24,7 @@ from speechre.orders import ORDERS, Order
 from speechre.parse import parse
 from tests.tiny import random_mels, tiny_network
 
-DECODE = DecodeConfig(max_new_tokens=14, max_transcript_tokens=6, relation_threshold=0.5)
+DECODE = DecodeConfig(max_new_tokens=24, max_transcript_tokens=6, relation_threshold=0.5)
 
 
 def forward(network: SpeechReNetwork, ids: list[int], encoded: Encoded) -> torch.Tensor:
@@ -79,6 +80,25 @@ def copied_ids(sequencer: Sequencer, answer: list[int], transcript: list[int], m
     return out
 
 
+def repeats_itself(sequencer: Sequencer, answer: list[int], order: Order) -> bool:
+    """Whether the answer's last token completes a triplet that stands in it already."""
+    markers = [sequencer.piece_id(Piece("marker", element)) for element in order.elements]
+    triplets: list[tuple[tuple[int, ...], ...]] = []
+    for end in range(1, len(answer) + 1):
+        beginning = answer[:end]
+        is_closed = beginning[-1] >= sequencer.tokenizer.num_text_tokens and beginning[-1] not in markers
+        last = {marker: max((i for i, t in enumerate(beginning) if t == marker), default=-1) for marker in markers}
+        first, second, third = (last[marker] for marker in markers)
+        if is_closed and -1 < first < second < third:
+            ends = [next(i for i in range(start + 1, end) if beginning[i] in markers) for start in (first, second)]
+            elements = (beginning[first : ends[0]], beginning[second : ends[1]], beginning[third:])
+            triplets.append(tuple(map(tuple, elements)))
+            is_new = triplets[-1] not in triplets[:-1]
+            if end == len(answer):
+                return not is_new
+    return False
+
+
 def reference_search(
     network: SpeechReNetwork,
     sequencer: Sequencer,
@@ -104,6 +124,8 @@ def reference_search(
                 mask = allowed_ids(order, sequencer, answer)
                 if config.copy_entities and transcript is not None:
                     mask = copied_ids(sequencer, answer, transcript, mask)
+                if repeats_itself(sequencer, answer, order):
+                    mask = torch.arange(len(mask)) == eot
                 logits = logits.masked_fill(~mask, -torch.inf)
             log_probs = logits.log_softmax(0)
             best, tokens = log_probs.topk(2 * width)
@@ -205,6 +227,21 @@ def test_answers_do_not_depend_on_the_batch(beams: int, step_weights: Literal["f
     sequence = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
     shuffled = engine.decode([mels[i] for i in sequence])
     assert [ids(one) for one in shuffled] == [ids(alone[i]) for i in sequence]
+
+
+def test_an_answer_that_repeats_itself_ends() -> None:
+    network, sequencer = tiny_network()
+    config = dataclasses.replace(DECODE, max_new_tokens=60)
+    repeated = 0
+    for decoded in DecodingEngine(network, sequencer, ModelConfig(), config).decode(random_mels(8, seed=3)):
+        for name, (generation,) in decoded.generations.items():
+            ids = list(generation.ids)
+            assert not any(repeats_itself(sequencer, ids[:end], ORDERS[name]) for end in range(1, len(ids)))
+            if repeats_itself(sequencer, ids, ORDERS[name]):
+                repeated += 1
+                assert generation.is_finished
+                assert any("twice" in p for p in parse(sequencer.pieces(ids), ORDERS[name], sequencer.schema).problems)
+    assert repeated > 5
 
 
 def test_constrained_generations_have_no_problem_but_their_length() -> None:

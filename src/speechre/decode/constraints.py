@@ -34,6 +34,10 @@ class TokenGrammar:
             class_of[token_id] = index
         class_index = {piece: index for index, piece in enumerate(symbols, start=2)} | {TEXT: _TEXT_CLASS}
         self.start: dict[str, int] = {}
+        self.depth: list[int] = []
+        """State -> which of the order's elements is at hand: 0, 1, 2 (-1 before the first)."""
+        self.completes: list[bool] = []
+        """State -> whether a triplet is complete here."""
         rows: list[list[int]] = []
         for order in orders:
             grammar = Grammar(order, sequencer.schema)
@@ -41,12 +45,17 @@ class TokenGrammar:
             number = {state: len(rows) + i for i, state in enumerate(states)}
             self.start[order.name] = number[START]
             for state in states:
+                self.depth.append(state.depth)
+                self.completes.append(state.phase == "open" and state.depth == len(order.elements) - 1)
                 row = [-1] * (len(symbols) + 2)
                 for piece, after in grammar.transitions(state).items():
                     row[class_index[piece]] = number[after]
                 rows.append(row)
         self.symbol_ids = frozenset(symbols.values())
         """The tokens that are no text."""
+        self.eot_id = symbols[END]
+        self.marker_ids = frozenset(i for piece, i in symbols.items() if piece.kind == "marker" and piece != END)
+        """The tokens that open an element."""
         self.class_of = class_of.to(device)
         self.next = torch.tensor(rows, device=device)
         self.allowed = (self.next >= 0)[:, self.class_of]
@@ -126,7 +135,7 @@ class CopyRows:
         self.vocabulary = torch.tensor(ids, device=grammar.next.device)
         self._num_words = len(words)
         self._column = {token_id: column for column, token_id in enumerate(ids)}
-        self._eot_column = self._column[sequencer.tokenizer.eot_id]
+        self.eot_column = self._column[sequencer.tokenizer.eot_id]
 
     def restrict(self, allowed_NU: Tensor, states: Sequence[int]) -> None:
         """Take away, in place, what ``allowed_NU`` grants beyond the transcript."""
@@ -152,7 +161,7 @@ class CopyRows:
             allowed_NU[unended, self._num_words :] = False
         if silent:
             allowed_NU[silent] = False
-            allowed_NU[silent, self._eot_column] = True
+            allowed_NU[silent, self.eot_column] = True
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
         """Row i continues row ``parents[i]`` with ``tokens[i]``."""

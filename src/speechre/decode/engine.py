@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, attention_weights, token_chars, token_times
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
+from speechre.decode.repetition import ToldRows
 from speechre.decode.search import Generation, Group, top_candidates
 from speechre.model.backbone import KeyValues
 from speechre.model.best_token import BestToken
@@ -63,7 +64,8 @@ class _Rules:
 
     Under the copy constraint an answer is made of the grammar's symbols and the words of the batch's transcripts, so
     logits are computed for these tokens only (``vocabulary``, ascending ids; None: for all). What the neighbours said
-    is masked like any other word, so the answers are those of masked logits over the whole vocabulary.
+    is masked like any other word, so the answers are those of masked logits over the whole vocabulary. A triplet told
+    a second time is followed by the end.
     """
 
     def __init__(
@@ -80,11 +82,14 @@ class _Rules:
         if grammar is not None:
             starts = [grammar.start[order.name] for order in orders] * num_utterances
             self.states_N = torch.tensor(starts, device=grammar.next.device)
+            self.told = ToldRows(grammar, len(starts))
             self.allowed = grammar.allowed
+            self.eot_column = grammar.eot_id
             if spans is not None:
                 self.copy_rows = CopyRows(grammar, spans, len(orders), sequencer)
                 self.vocabulary = self.copy_rows.vocabulary
                 self.allowed = self.allowed[:, self.vocabulary]
+                self.eot_column = self.copy_rows.eot_column
 
     def mask(self, logits_NU: Tensor) -> Tensor:
         """Logits over ``vocabulary`` with minus infinity for what may not follow."""
@@ -93,6 +98,7 @@ class _Rules:
         allowed_NU = self.allowed[self.states_N]
         if self.copy_rows is not None:
             self.copy_rows.restrict(allowed_NU, self.states_N.tolist())
+        self.told.restrict(allowed_NU, self.eot_column)
         return logits_NU.masked_fill(~allowed_NU, -torch.inf)
 
     def advance(self, parents: list[int], tokens: list[int]) -> None:
@@ -103,6 +109,7 @@ class _Rules:
         before = self.states_N[torch.tensor(parents, device=device)]
         # Rows of finished groups write on for nothing; any state will do for them.
         self.states_N = self.grammar.advance(before, torch.tensor(tokens, device=device)).clamp(min=0)
+        self.told.advance(parents, tokens, self.states_N.tolist())
         if self.copy_rows is not None:
             self.copy_rows.advance(parents, tokens)
 
