@@ -108,7 +108,7 @@ class DecodeConfig:
     length_penalty: float = 0.0  # beams are ranked by log-probability / length ** length_penalty
     max_new_tokens: int = 160
     max_transcript_tokens: int = 200
-    constrained: bool = True  # the grammar masks what cannot follow, and the two ends of a triplet differ
+    constrained: bool = True  # by the grammar; a triplet told twice ends the answer, and its two ends differ
     copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
     step_weights: Literal["float32", "float16"] = "float32"  # of the search on a CPU; float16 is half as much to read
