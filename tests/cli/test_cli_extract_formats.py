@@ -96,7 +96,7 @@ def said(talks: Iterable[Extraction]) -> Counter[str]:
 @pytest.fixture
 def sounds(make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two recordings, of which the model says :data:`TALKS`."""
-    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Told())
+    monkeypatch.setattr("speechre.cli.model.make_extractor", lambda args: Told())
     return [str(make_sound(f"in/{talk.id}.wav", 0.5)) for talk in TALKS]
 
 
@@ -107,7 +107,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(args: object) -> object:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("speechre.cli.model.load_extractor", load)
+    monkeypatch.setattr("speechre.cli.model.make_extractor", load)
 
 
 def test_every_format_is_read_here() -> None:
@@ -152,7 +152,7 @@ def test_what_can_be_written_as_it_comes_is_there_before_the_next_recording_is_h
                 seen.append(capsys.readouterr().out)
                 yield extraction
 
-    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Watched())
+    monkeypatch.setattr("speechre.cli.model.make_extractor", lambda args: Watched())
     place = ["--output", str(tmp_path / "folder")] if style == FOLDER_FORMAT else []
     assert main(["extract", *sounds, "--format", style, *merge, *place]) == 0
     rest = capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_a_folder_without_a_readable_recording_still_gives_a_file_of_the_format(
         def extract_many(self, *arguments: object, **options: object) -> Iterator[Extraction]:
             return iter(())
 
-    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Deaf())
+    monkeypatch.setattr("speechre.cli.model.make_extractor", lambda args: Deaf())
     for merge in ((), ("--merge", "none")):
         assert main(["extract", str(make_sound()), "--format", "csv", *merge]) == 0
         assert capsys.readouterr().out.startswith("head,head_type,relation,")
@@ -246,7 +246,7 @@ def test_what_fails_on_the_way_leaves_the_old_file_and_nothing_else(
             yield next(super().extract_many(*arguments, **options))  # type: ignore[arg-type]
             raise SpeechreError("it broke")
 
-    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Breaking())
+    monkeypatch.setattr("speechre.cli.model.make_extractor", lambda args: Breaking())
     folder = tmp_path / "place"
     folder.mkdir()
     old = folder / ("entities.csv" if style == FOLDER_FORMAT else "out")

@@ -22,7 +22,7 @@ NO_MODEL = ["--model", "there is no such model"]
 @pytest.fixture
 def sounds(make_sound: MakeSound, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two recordings, of which the model says :data:`TALKS`."""
-    monkeypatch.setattr("speechre.cli.model.load_extractor", lambda args: Told())
+    monkeypatch.setattr("speechre.cli.model.make_extractor", lambda args: Told())
     return [str(make_sound(f"in/{talk.id}.wav", 0.5)) for talk in TALKS]
 
 

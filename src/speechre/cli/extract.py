@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +20,7 @@ from speechre.cli.graph import (
     add_merging,
     check_graph_arguments,
 )
-from speechre.cli.options import Commands, add_decoding, add_output
+from speechre.cli.options import Commands, add_decoding, add_output, positive_int
 from speechre.cli.output import (
     Output,
     check_replaces_no_input,
@@ -29,11 +30,11 @@ from speechre.cli.output import (
     report_error,
 )
 from speechre.cli.progress import audio_progress, durations_of
-from speechre.errors import SpeechreError
+from speechre.errors import SpeechreError, UsageError
 from speechre.types import Extraction
 
 if TYPE_CHECKING:
-    from speechre.extract.extractor import Extractor, OnError, OnProgress
+    from speechre.extract.extractor import OnError, OnProgress
 
 STYLES = ("table", "jsonl", *FORMATS)
 """All that ``--format`` takes."""
@@ -77,6 +78,13 @@ def add_parser(commands: Commands) -> None:
         help="what finds the speech in recordings of more than 30 s: energy (the default), or silero, a network that "
         'knows voices (pip install "speechre[vad]")',
     )
+    parser.add_argument(
+        "--workers",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="so many processes for many recordings, each with its own model and share of the cores (default: 1)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -97,14 +105,11 @@ def run(args: argparse.Namespace) -> int:
         failed.append(name)
         report_error(error)
 
-    with open_output(None if style == FOLDER_FORMAT else args.output) as out:
-        # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
-        from speechre.cli.model import load_extractor
-        from speechre.model.checkpoint import DEFAULT_MODEL
-
-        args.model = DEFAULT_MODEL if args.model is None else args.model
-        extractor = load_extractor(args)
-        writer = _writer(args, style, out, len(extractor.engine.orders))
+    with (
+        open_output(None if style == FOLDER_FORMAT else args.output) as out,
+        _model(args, len(files)) as (num_orders, extract_many),
+    ):
+        writer = _writer(args, style, out, num_orders)
         with audio_progress(lambda: durations_of([str(file) for file in files])) as progress:
 
             def give_up(name: str, error: SpeechreError) -> None:
@@ -112,13 +117,44 @@ def run(args: argparse.Namespace) -> int:
                 with progress.hidden():
                     on_error(name, error)
 
-            for extraction in _extractions(extractor, files, give_up, progress.advance):
+            for extraction in _extractions(extract_many, files, give_up, progress.advance):
                 with progress.hidden() if writer.is_streaming else nullcontext():
                     writer.add(extraction)
         writer.finish()
     if failed and len(files) > 1:
         message(f"{len(failed)} of {len(files)} recordings failed")
     return 1 if failed else 0
+
+
+@contextmanager
+def _model(args: argparse.Namespace, num_files: int) -> Iterator[tuple[int, _ExtractMany]]:
+    """The number of the model's orders, and what extracts: in this process or in several."""
+    # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
+    from speechre.cli.model import extractor_settings, make_extractor
+    from speechre.model.checkpoint import DEFAULT_MODEL
+
+    args.model = DEFAULT_MODEL if args.model is None else args.model
+    settings = extractor_settings(args)
+    if args.workers > 1 and settings.device != "cpu":
+        raise UsageError(f"--workers {args.workers} is for a CPU, the device is {settings.device}; add --device cpu")
+    num_workers = min(args.workers, num_files)
+    if num_workers == 1:
+        extractor = make_extractor(settings)
+        yield len(extractor.engine.orders), extractor.extract_many
+        return
+    from speechre.extract.workers import SHARD_SIZE, WorkerPool
+
+    shard_size = settings.batch_size if isinstance(settings.batch_size, int) else SHARD_SIZE
+    with WorkerPool(num_workers, partial(make_extractor, settings), shard_size) as pool:
+        yield pool.num_orders(), pool.extract_many
+
+
+class _ExtractMany(Protocol):
+    """As :meth:`Extractor.extract_many`."""
+
+    def __call__(
+        self, sources: Sequence[Path], on_error: OnError, on_progress: OnProgress, /
+    ) -> Iterator[Extraction]: ...
 
 
 class _Writer(Protocol):
@@ -148,10 +184,10 @@ class _Streaming:
 
 
 def _extractions(
-    extractor: Extractor, files: Sequence[Path], on_error: OnError, on_progress: OnProgress
+    extract_many: _ExtractMany, files: Sequence[Path], on_error: OnError, on_progress: OnProgress
 ) -> Iterator[Extraction]:
     """With ids that are unique: two files of one name in different folders go by their paths."""
     counts = Counter(file.stem for file in files)
-    for extraction in extractor.extract_many(files, on_error, on_progress):
+    for extraction in extract_many(files, on_error, on_progress):
         is_unique = counts[Path(extraction.source).stem] == 1
         yield extraction if is_unique else replace(extraction, id=extraction.source)

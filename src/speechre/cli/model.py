@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from speechre.reader.reader import TextModel
 
 
-def load_extractor(args: argparse.Namespace) -> Extractor:
-    """The extractor that ``--model`` and the options of :func:`speechre.cli.options.add_decoding` ask for.
+@dataclass(frozen=True)
+class ExtractorSettings:
+    """What ``--model`` and the options of :func:`speechre.cli.options.add_decoding` ask for; can be pickled."""
 
-    Only what the user gave overrides the model's own config. Raises :class:`CheckpointError` and
-    :class:`UsageError`.
-    """
-    from speechre.extract.extractor import Extractor
+    model: str
+    device: str
+    batch_size: int | str
+    overrides: dict[str, Any]
+
+
+def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
+    """Only what the user gave overrides the model's own config. Raises :class:`UsageError`."""
     from speechre.model.device import choose_device
 
     given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
@@ -31,15 +36,30 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     vad = getattr(args, "vad", "energy")  # the commands for short utterances have no such option
     if vad != "energy":
         overrides["vad"] = vad
+    return ExtractorSettings(args.model, choose_device(args.device), args.batch_size, overrides)
+
+
+def make_extractor(settings: ExtractorSettings) -> Extractor:
+    """Raises :class:`CheckpointError` and :class:`UsageError`."""
+    from speechre.extract.extractor import Extractor
+
     extractor = Extractor.from_pretrained(
-        args.model, device=choose_device(args.device), batch_size=args.batch_size, **overrides
+        settings.model,
+        device=settings.device,
+        batch_size=settings.batch_size,  # type: ignore[arg-type]  # a number or "auto": the parser sees to it
+        **settings.overrides,
     )
-    if args.threshold is not None and extractor.checkpoint.config.decode.vote != "weighted":
+    if "threshold" in settings.overrides and extractor.checkpoint.config.decode.vote != "weighted":
         raise UsageError(
             f"--threshold has no effect on {extractor.checkpoint.model_id}: its vote counts orders "
             '(decode.vote "paper"); leave the option out'
         )
     return extractor
+
+
+def load_extractor(args: argparse.Namespace) -> Extractor:
+    """The extractor that the arguments ask for. Raises :class:`CheckpointError` and :class:`UsageError`."""
+    return make_extractor(extractor_settings(args))
 
 
 def load_reader(name_or_path: str) -> TextModel:

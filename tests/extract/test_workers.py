@@ -1,0 +1,83 @@
+"""Several processes give the answers of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from speechre.cli import main
+from speechre.errors import CheckpointError, SpeechreError, UsageError
+from speechre.extract.extractor import Extractor
+from speechre.extract.workers import WorkerPool
+from tests.conftest import MakeSound
+
+
+@pytest.fixture
+def files(make_sound: MakeSound) -> list[Path]:
+    return [make_sound(f"{n}.wav", 0.4 + 0.3 * n, n) for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def pool(tiny_model_dir: Path) -> Iterator[WorkerPool]:
+    with WorkerPool(2, partial(Extractor.from_pretrained, tiny_model_dir, batch_size=2), shard_size=2) as pool:
+        yield pool
+
+
+def test_answers_come_in_sequence_and_are_those_of_one_process(
+    pool: WorkerPool, files: list[Path], tiny_model_dir: Path
+) -> None:
+    alone = Extractor.from_pretrained(tiny_model_dir, batch_size=2)
+    assert pool.num_orders() == len(alone.engine.orders)
+    progress: dict[str, float] = {}
+    found = list(pool.extract_many(files, on_progress=progress.__setitem__))
+    assert [one.to_dict() for one in found] == [one.to_dict() for one in alone.extract_many(files)]
+    assert progress == {str(file): pytest.approx(one.duration_s) for file, one in zip(files, found, strict=True)}
+
+
+def test_what_cannot_be_heard_is_told_and_the_rest_goes_on(pool: WorkerPool, files: list[Path]) -> None:
+    files[1].write_bytes(b"no sound")
+    failed: list[str] = []
+    found = list(pool.extract_many(files, lambda name, error: failed.append(f"{name}: {type(error).__name__}")))
+    assert failed == [f"{files[1]}: AudioError"]
+    assert [one.source for one in found] == [str(file) for file in files if file != files[1]]
+    with pytest.raises(SpeechreError, match=r"1\.wav"):
+        list(pool.extract_many(files))
+    assert list(pool.extract_many([])) == []
+
+
+def die() -> Extractor:
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_told_in_plain_words(files: list[Path]) -> None:
+    with WorkerPool(2, die) as pool, pytest.raises(SpeechreError, match="one of 2 worker processes ended by itself"):
+        list(pool.extract_many(files))
+
+
+def test_a_model_that_cannot_be_loaded_is_told_as_without_workers(tmp_path: Path) -> None:
+    with (
+        WorkerPool(1, partial(Extractor.from_pretrained, tmp_path / "none")) as pool,
+        pytest.raises(CheckpointError, match="neither a folder nor a shipped model"),
+    ):
+        pool.num_orders()
+    with pytest.raises(UsageError, match="0 workers; expected 1 or more"):
+        WorkerPool(0, die)
+
+
+def test_the_command_line_writes_the_same(files: list[Path], tiny_model_dir: Path, tmp_path: Path) -> None:
+    command = ["extract", *map(str, files), "--model", str(tiny_model_dir), "--device", "cpu"]
+    for workers in ("1", "2"):
+        assert main([*command, "--workers", workers, "--output", str(tmp_path / f"{workers}.jsonl")]) == 0
+    assert (tmp_path / "2.jsonl").read_bytes() == (tmp_path / "1.jsonl").read_bytes() != b""
+
+
+def test_workers_are_for_a_cpu(
+    files: list[Path], tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechre.model.device.choose_device", lambda name: "cuda")
+    assert main(["extract", *map(str, files), "--model", str(tiny_model_dir), "--workers", "2"]) == 2
+    assert "--workers 2 is for a CPU, the device is cuda; add --device cpu" in capsys.readouterr().err
