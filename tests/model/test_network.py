@@ -21,9 +21,12 @@ def network() -> SpeechReNetwork:
 
 
 @torch.inference_mode()
-def test_encoder_states_are_those_of_an_item_alone(network: SpeechReNetwork) -> None:
+@pytest.mark.parametrize("in_training", [False, True])
+def test_encoder_states_are_those_of_an_item_alone(network: SpeechReNetwork, in_training: bool) -> None:
     mels = random_mels(6, seed=4, frames=(20, 700))
+    network.train(in_training)  # then the batch goes through in one pass, else one by one
     encoded = network.encode(mels)
+    network.eval()
     assert encoded.mask is not None
     for row, mel in enumerate(mels):
         alone = network.encode([mel])

@@ -1,8 +1,9 @@
 """How much memory a batch takes, before it is decoded, and how much this process holds.
 
 The prediction counts what the engine keeps at its two widest moments, in float32 on a CPU: the relation head's first
-convolution, whose picture is 16 times as wide as what it looks at, behind an encoder whose memory the allocator has not
-given back; and the search over orders, where every row has keys and values of its own. It assumes transcripts and
+convolution on the longest recording, whose picture is 16 times as wide as what it looks at, behind an encoder whose
+memory the allocator has not given back; and the search over orders, where every row has keys and values of its own. It
+assumes transcripts and
 answers as long as they may become, for that is what a budget must hold; real ones mostly end sooner.
 
 Letters: B utterances, S encoder frames, D width, F width of a feed-forward layer, L decoder layers, N rows (B x orders
@@ -26,7 +27,9 @@ _FLOAT_BYTES = 4
 _FRAMES_PER_S = 50
 _WINDOW_S = WINDOW_SAMPLES / 16_000
 # Buffers of the libraries that come with the first batch, whatever its size; measured.
-_FIRST_BATCH_MIB = 12.0
+_FIRST_BATCH_MIB = 20.0
+# Keys and values of what was heard are laid out anew, head by head, and the first layout leaves holes.
+_CROSS_ROOM = 1.5
 # Keys and values lie in buffers with half as much room again, and going on from another beam copies a layer's.
 _CACHE_ROOM = 1.5
 # Prompts hold little besides the transcript: start, relation types, an order's five tokens.
@@ -49,14 +52,16 @@ def predicted_growth_mib(
     if batch_size < 1 or not 0 < duration_s <= _WINDOW_S:
         raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
-    num_frames = batch_size * round(heard_s * _FRAMES_PER_S)
-    hearing = _hearing_floats(sizes, num_frames)
+    longest = round(heard_s * _FRAMES_PER_S)
+    num_frames = batch_size * longest
+    hearing = _hearing_floats(sizes, longest)
     writing = _writing_floats(sizes, model, decode, batch_size, num_frames, duration_s)
-    return _FIRST_BATCH_MIB + max(hearing, writing) * _FLOAT_BYTES / _MIB
+    heard = num_frames * (2 * sizes.num_mel_bins + sizes.d_model)  # features and states of all recordings
+    return _FIRST_BATCH_MIB + (heard + max(hearing, writing)) * _FLOAT_BYTES / _MIB
 
 
 def _hearing_floats(sizes: WhisperConfig, num_frames: int) -> float:
-    """Encoder and relation head."""
+    """Encoder and relation head on one recording: on a CPU they take one after the other."""
     encoder = 6 * sizes.d_model + 2 * sizes.encoder_ffn_dim
     # The picture and its masked copy; the first block's output in two layouts, then a quarter of it, twice.
     head = sizes.d_model * (2 + CHANNELS[1] * 2.5)
@@ -75,7 +80,9 @@ def _writing_floats(
     num_new = min(decode.max_new_tokens, sizes.max_target_positions)
     is_copying = decode.constrained and decode.copy_entities and model.transcript
     num_words = min(sizes.vocab_size, batch_size * num_transcript + 32) if is_copying else sizes.vocab_size
-    cache = token * (num_frames + _CACHE_ROOM * (batch_size * (num_transcript + _PROMPT_TOKENS) + num_rows * num_new))
+    cache = token * (
+        _CROSS_ROOM * num_frames + _CACHE_ROOM * (batch_size * (num_transcript + _PROMPT_TOKENS) + num_rows * num_new)
+    )
     copied = cache / sizes.decoder_layers if decode.beams > 1 else 0.0
     logits = _LOGIT_COPIES * num_rows * num_words
     return cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)

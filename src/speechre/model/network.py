@@ -42,12 +42,15 @@ class SpeechReNetwork(nn.Module):
         return self.whisper.decoder.embed_tokens.weight.device
 
     def encode(self, mels: Sequence[Tensor], multiple_of: int = 2) -> Encoded:
-        """Log-mels (M, F_i), F_i even and at most 3000, to encoder states; one pass for the batch.
+        """Log-mels (M, F_i), F_i even and at most 3000, to encoder states.
 
-        The batch is filled up to a length that ``multiple_of`` divides, which is even; no answer depends on it.
+        In training and on a GPU one pass for the batch, filled up to a length that ``multiple_of`` divides, which is
+        even; no answer depends on it.
         """
         num_frames = torch.tensor([mel.shape[1] // 2 for mel in mels], device=self.device)
         longest = max(mel.shape[1] for mel in mels)
+        if self._works_apart:
+            return self._encode_apart(mels, num_frames)
         longest = max(longest, min(-(-longest // multiple_of) * multiple_of, MAX_MEL_FRAMES))
         mel_BMF = torch.zeros(len(mels), mels[0].shape[0], longest, device=self.device)
         for row, mel in zip(mel_BMF, mels, strict=True):
@@ -58,9 +61,35 @@ class SpeechReNetwork(nn.Module):
         mel_BMF = mel_BMF.to(self.whisper.encoder.conv1.weight.dtype)
         return Encoded(self.whisper.encoder(mel_BMF, mask), num_frames, mask)
 
+    @property
+    def _works_apart(self) -> bool:
+        """Whether recordings are heard one by one: on a CPU one alone fills the arithmetic units, and a batch would
+        add padding, masks and pictures that no cache holds.
+        """
+        return self.device.type == "cpu" and not self.training
+
+    def _encode_apart(self, mels: Sequence[Tensor], num_frames_B: Tensor) -> Encoded:
+        weight = self.whisper.encoder.conv1.weight
+        lengths = num_frames_B.tolist()
+        states_BSD = torch.zeros(len(mels), max(lengths), self.config.d_model, dtype=weight.dtype)
+        for states_SD, mel, length in zip(states_BSD, mels, lengths, strict=True):
+            states_SD[:length] = self.whisper.encoder(mel[None].to(weight.dtype), None)[0]
+        mask = None
+        if min(lengths) < max(lengths):
+            mask = torch.arange(max(lengths))[None, :] < num_frames_B[:, None]
+        return Encoded(states_BSD, num_frames_B, mask)
+
     def relation_logits(self, encoded: Encoded) -> Tensor:
         """(B, R), one logit per relation type."""
-        return self.relation_head(encoded.states, encoded.num_frames)  # type: ignore[no-any-return]
+        states, num_frames = encoded.states, encoded.num_frames
+        if not self._works_apart:
+            return self.relation_head(states, num_frames)  # type: ignore[no-any-return]
+        return torch.cat(
+            [
+                self.relation_head(states[i : i + 1, :n], num_frames[i : i + 1])
+                for i, n in enumerate(num_frames.tolist())
+            ]
+        )
 
     def cross_memory(self, encoded: Encoded) -> list[KeyValues]:
         """The decoder's cross-attention keys and values, shared by all rows of an utterance."""
