@@ -1,7 +1,7 @@
 """Many recordings by several processes, each with a model of its own and its share of the processor's cores.
 
-The search's matrices are small, so a second thread helps a process little, and a second process more. Sound is decoded
-in the processes too.
+For machines with more cores than one process can use, as the search's matrices are small; on two cores one process with
+two threads is as fast (docs/performance.md). Sound is decoded in the processes too.
 """
 
 from __future__ import annotations
