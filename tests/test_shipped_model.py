@@ -16,19 +16,23 @@ from speechre.model.checkpoint import DEFAULT_MODEL, PRETRAINED_DIR
 ROOT = Path(__file__).parent.parent
 CORPUS = Path(os.environ.get("SPEECHRE_CONLL04", ROOT.parent / "shared" / "data" / "conll04"))
 
+SHIPPED = (DEFAULT_MODEL, "speechre-base-conll04")
+
 pytestmark = pytest.mark.slow
 
 
-def test_no_file_of_the_shipped_model_is_over_95_mb() -> None:
-    files = list((PRETRAINED_DIR / DEFAULT_MODEL).iterdir())
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_file_of_a_shipped_model_is_over_95_mb(name: str) -> None:
+    files = list((PRETRAINED_DIR / name).iterdir())
     needed = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
     assert {*needed, "README.md"} <= {f.name for f in files}
     assert all(file.stat().st_size < 95_000_000 for file in files)
 
 
-def test_sample_recordings() -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_sample_recordings(name: str) -> None:
     utterances = read_manifest(ROOT / "samples" / "samples.jsonl")
-    extractor = Extractor.from_pretrained()
+    extractor = Extractor.from_pretrained(name)
     found = {e.id: e for e in extractor(list(utterances))}
     report = score({u.id: u.triplets for u in utterances}, {key: e.triplets for key, e in found.items()}, "boundary")
     assert report.relation.f1 >= RELATIONS_F1
@@ -38,7 +42,8 @@ def test_sample_recordings() -> None:
     assert "World Health Organization" in (found["parker"].transcript or "")
 
 
-def test_where_nobody_speaks_nothing_is_found() -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_where_nobody_speaks_nothing_is_found(name: str) -> None:
     rng = np.random.default_rng(0)
     time_s = np.arange(6 * 16_000) / 16_000
     sounds = {
@@ -49,8 +54,8 @@ def test_where_nobody_speaks_nothing_is_found() -> None:
         "beeps": 0.3 * np.sin(2 * np.pi * 880 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0),
         "chord": 0.1 * sum(np.sin(2 * np.pi * pitch * time_s) for pitch in (262, 330, 392)),
     }
-    extractor = Extractor.from_pretrained()
-    found = {name: extractor(sound.astype(np.float32), 16_000).triplets for name, sound in sounds.items()}
+    extractor = Extractor.from_pretrained(name)
+    found = {what: extractor(sound.astype(np.float32), 16_000).triplets for what, sound in sounds.items()}
     assert found == dict.fromkeys(sounds, ())
 
 

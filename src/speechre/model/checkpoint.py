@@ -3,7 +3,8 @@ preprocessor_config.json, README.md. No pickle anywhere.
 
 config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial,
 corrupt or mismatched folder is refused before it can answer wrongly. A model with a text reader has that one's weights
-in the same file, under "reader.", and its tokenizer in reader_tokenizer.json.
+in reader.safetensors (earlier models: in model.safetensors, under "reader.") and its tokenizer in
+reader_tokenizer.json.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ PRETRAINED_DIR = Path(__file__).parent.parent / "pretrained"
 DEFAULT_MODEL = "speechre-tiny-conll04"
 _ENCODER_POSITIONS = "whisper.encoder.embed_positions.weight"
 _READER = "reader."
+_READER_WEIGHTS = "reader.safetensors"
 _READER_TOKENIZER = "reader_tokenizer.json"
 
 
@@ -94,13 +96,10 @@ def save_checkpoint(
     if building.exists():
         shutil.rmtree(building)
     building.mkdir(parents=True)
-    weights_path = building / "model.safetensors"
-    state = _without_sinusoids(network.state_dict())
+    sha256 = {"weights_sha256": _write_weights(building / "model.safetensors", _without_sinusoids(network), dtype)}
     if reader is not None:
-        state |= {_READER + name: tensor for name, tensor in reader.network.state_dict().items()}
+        sha256["reader_sha256"] = _write_weights(building / _READER_WEIGHTS, reader.network.state_dict(), dtype)
         (building / _READER_TOKENIZER).write_text(reader.tokenizer.json, encoding="utf-8")
-    save_file(pack(state, dtype), weights_path, metadata={"format": "pt"})
-    weights_path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
     tokenizer.save(building / "tokenizer.json")
     _write_json(
         building / "config.json",
@@ -111,7 +110,7 @@ def save_checkpoint(
             "whisper": network.config.to_dict(),
             "schema": schema.to_dict(),
             "run": config.to_dict(),
-            "weights_sha256": file_sha256(weights_path),
+            **sha256,
             **({} if reader is None else {"reader": reader.describe()}),
         },
     )
@@ -122,12 +121,20 @@ def save_checkpoint(
     replace_folder(building, folder)
 
 
-def _without_sinusoids(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _write_weights(path: Path, state: Mapping[str, Tensor], dtype: torch.dtype) -> str:
+    """The file's SHA-256."""
+    save_file(pack(state, dtype), path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
+    return file_sha256(path)
+
+
+def _without_sinusoids(network: SpeechReNetwork) -> dict[str, Tensor]:
     """A network's tensors without the encoder's positions, where these are the fixed ones that Whisper came with.
 
     A table that can be computed costs base 0.8 MB of the 95 that a shipped file may have. Published weights hold it in
     float16.
     """
+    state = network.state_dict()
     positions_FD = state[_ENCODER_POSITIONS]
     is_fixed = torch.allclose(positions_FD.float().cpu(), sinusoids(*positions_FD.shape), atol=1e-3)
     return {name: tensor for name, tensor in state.items() if not (is_fixed and name == _ENCODER_POSITIONS)}
@@ -203,21 +210,27 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     _check_files(folder, ("config.json", "model.safetensors", "tokenizer.json"))
     data = _read_config(folder / "config.json")
     if "reader" in data:
-        _check_files(folder, (_READER_TOKENIZER,))
+        _check_files(folder, (_READER_TOKENIZER, *([_READER_WEIGHTS] if "reader_sha256" in data else [])))
     try:
         whisper = WhisperConfig.from_dict(data["whisper"])
         schema = Schema.from_dict(data["schema"])
         config = Config.from_dict(data["run"], str(folder / "config.json"))
-        sha256, name = str(data["weights_sha256"]), str(data["name"])
+        name = str(data["name"])
+        sha256 = {"model.safetensors": str(data["weights_sha256"])}
+        if "reader_sha256" in data:
+            sha256[_READER_WEIGHTS] = str(data["reader_sha256"])
     except (AttributeError, KeyError, TypeError, ValueError, SpeechreError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: not a complete speechre config: {error}") from error
-    if file_sha256(folder / "model.safetensors") != sha256:
-        raise CheckpointError(
-            f"{folder / 'model.safetensors'}: the file is not the one config.json was written for (SHA-256 differs); "
-            "it is incomplete, corrupt or from another model. Copy the folder again"
-        )
+    for file_name, expected in sha256.items():
+        if file_sha256(folder / file_name) != expected:
+            raise CheckpointError(
+                f"{folder / file_name}: the file is not the one config.json was written for (SHA-256 differs); "
+                "it is incomplete, corrupt or from another model. Copy the folder again"
+            )
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    state, reader_state = _load_state(folder / "model.safetensors")
+    state, reader_state = _split_reader(_load_weights(folder / "model.safetensors"))
+    if _READER_WEIGHTS in sha256:
+        reader_state = _load_weights(folder / _READER_WEIGHTS)
     network = _make_network(state, folder / "model.safetensors", whisper, len(schema.relation_types))
     if tokenizer.vocab_size != whisper.vocab_size:
         raise CheckpointError(
@@ -228,7 +241,7 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     if "reader" in data or reader_state:
         reader = _load_reader(folder, data.get("reader"), reader_state, schema)
         reader.network.to(device)
-    checkpoint = Checkpoint(name, network, tokenizer, schema, config, sha256, reader)
+    checkpoint = Checkpoint(name, network, tokenizer, schema, config, _digest_of(list(sha256.values())), reader)
     checkpoint.sequencer()  # raises if the tokenizer belongs to another schema
     return checkpoint
 
@@ -252,12 +265,21 @@ def _check_files(folder: Path, names: Sequence[str]) -> None:
             raise CheckpointError(f"{folder}: {name} is missing; a model folder is written by speechre train")
 
 
-def _load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The speech model's tensors and the reader's, float32."""
+def _digest_of(sha256: Sequence[str]) -> str:
+    """One digest for all files of weights: with another reader it is another model."""
+    return sha256[0] if len(sha256) == 1 else hashlib.sha256("".join(sha256).encode()).hexdigest()
+
+
+def _load_weights(path: Path) -> dict[str, Tensor]:
+    """A file's tensors in float32."""
     try:
-        state = unpack(load_file(path))
+        return unpack(load_file(path))
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _split_reader(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The speech model's tensors, and the reader's where they lie in the same file."""
     ours = {name: tensor for name, tensor in state.items() if not name.startswith(_READER)}
     reader = {name.removeprefix(_READER): tensor for name, tensor in state.items() if name.startswith(_READER)}
     return ours, reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from speechre.model.relation_head import RelationHead
 from speechre.model.sequence import RELATIONS
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig, WhisperWeights
+
+# oneDNN keeps what it prepared for each of the last 1,024 shapes, and every recording has a length of its own: memory of a
+# process that works for an hour grew by 100 MiB. Read when it first prepares one; a user's own setting stays.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 MAX_MEL_FRAMES = 3000
 """Whisper's window: 30 s."""
