@@ -17,7 +17,7 @@ from speechre.model.sequence import RELATIONS
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig, WhisperWeights
 
-# oneDNN keeps what it prepared for each of the last 1,024 shapes, and every recording has a length of its own: a process
+# oneDNN keeps what it prepared for the last 1,024 shapes, and every recording has a length of its own: a process
 # that works for an hour grew by 100 MiB. Read when it first prepares one; a user's own setting stays.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
