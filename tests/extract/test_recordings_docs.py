@@ -10,7 +10,7 @@ import pytest
 
 from speechre.extract.evidence import NO_TRANSCRIPT
 from speechre.extract.vad import DETECTORS
-from speechre.model.checkpoint import DEFAULT_MODEL, PRETRAINED_DIR
+from speechre.model.checkpoint import PRETRAINED_DIR
 
 ROOT = Path(__file__).parents[2]
 PYTHON, RECORDINGS = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("python", "recordings"))
@@ -25,12 +25,12 @@ def test_the_examples_print_what_is_shown(page: str, monkeypatch: pytest.MonkeyP
     assert result.failed == 0
 
 
-def test_the_files_of_a_model_folder_are_those_of_the_shipped_one() -> None:
+def test_the_files_of_a_model_folder_are_those_of_a_shipped_one() -> None:
     table = PYTHON.split("## Model folders")[1]
     named = {
         name for cell in re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE) for name in re.findall("`([^`]+)`", cell)
     }
-    assert named == {path.name for path in (PRETRAINED_DIR / DEFAULT_MODEL).iterdir()}
+    assert named == {path.name for path in (PRETRAINED_DIR / "speechre-base-conll04").iterdir()}
 
 
 def test_the_warnings_and_detectors_shown_are_the_code_s() -> None:

@@ -77,8 +77,8 @@ class SpeechReNetwork(nn.Module):
         weight = self.whisper.encoder.conv1.weight
         lengths = num_frames_B.tolist()
         states_BSD = torch.zeros(len(mels), max(lengths), self.config.d_model, dtype=weight.dtype)
-        for states_SD, mel, length in zip(states_BSD, mels, lengths, strict=True):
-            states_SD[:length] = self.whisper.encoder(mel[None].to(weight.dtype), None)[0]
+        for row, (mel, length) in enumerate(zip(mels, lengths, strict=True)):
+            states_BSD[row, :length] = self.whisper.encoder(mel[None].to(weight.dtype), None)[0]
         mask = None
         if min(lengths) < max(lengths):
             mask = torch.arange(max(lengths))[None, :] < num_frames_B[:, None]
