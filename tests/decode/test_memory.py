@@ -20,15 +20,18 @@ TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
 FACTOR = 2.0
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
 
-# Noise never lets a search end by itself, so answers run to their limit: what the prediction is for.
+# Answers run to their limit, which the prediction is for: on noise they hardly end by themselves, here not even where
+# they repeat themselves.
 MEASURE = """
 import sys, torch
 from dataclasses import replace
 from speechre.decode import memory
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.memory import peak_resident_mib, resident_mib, start_peak
+from speechre.decode.repetition import ToldRows
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.log_mel import log_mel
+ToldRows.restrict = lambda *arguments: None
 model, batch, orders, beams, seconds, longest = sys.argv[1], *map(int, sys.argv[2:7])
 torch.set_num_threads(1)
 checkpoint = load_checkpoint(model)
