@@ -43,9 +43,11 @@ def test_the_choice_is_that_of_the_full_product(kind: str, num_rows: int) -> Non
 def test_most_tokens_are_ruled_out_by_their_rough_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(5)
     best_token = BestToken(torch.randn(VOCAB, WIDTH, generator=generator), torch.ones(VOCAB, dtype=torch.bool))
+    hidden = torch.randn(8, WIDTH, generator=generator)
+    full = best_token._full(hidden)
     monkeypatch.setattr(BestToken, "_full", lambda self, hidden: pytest.fail("read the whole projection"))
     monkeypatch.setattr("speechre.model.best_token._CANDIDATES_MAX", 64)
-    best_token(torch.randn(8, WIDTH, generator=generator))
+    assert best_token(hidden) == full
 
 
 def test_equal_scores_give_the_first_of_them() -> None:

@@ -82,6 +82,7 @@ class _Rules:
         if grammar is not None:
             starts = [grammar.start[order.name] for order in orders] * num_utterances
             self.states_N = torch.tensor(starts, device=grammar.next.device)
+            self.states = starts  # the same as a list: one copy from the device a step
             self.told = ToldRows(grammar, len(starts))
             self.allowed = grammar.allowed
             self.eot_column = grammar.eot_id
@@ -97,7 +98,7 @@ class _Rules:
             return logits_NU
         allowed_NU = self.allowed[self.states_N]
         if self.copy_rows is not None:
-            self.copy_rows.restrict(allowed_NU, self.states_N.tolist())
+            self.copy_rows.restrict(allowed_NU, self.states)
         self.told.restrict(allowed_NU, self.eot_column)
         return logits_NU.masked_fill(~allowed_NU, -torch.inf)
 
@@ -109,7 +110,8 @@ class _Rules:
         before = self.states_N[torch.tensor(parents, device=device)]
         # Rows of finished groups write on for nothing; any state will do for them.
         self.states_N = self.grammar.advance(before, torch.tensor(tokens, device=device)).clamp(min=0)
-        self.told.advance(parents, tokens, self.states_N.tolist())
+        self.states = self.states_N.tolist()
+        self.told.advance(parents, tokens, self.states)
         if self.copy_rows is not None:
             self.copy_rows.advance(parents, tokens)
 
