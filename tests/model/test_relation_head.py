@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from speechre.model.relation_head import RelationHead
+from speechre.model.relation_head import FrameNorm, RelationHead
 
 WIDTH = 64
 
@@ -89,3 +89,36 @@ def test_frozen_blocks_keep_weights_and_statistics_while_the_classifier_learns(h
     assert frozen.classifier.weight.grad is not None
     for name, tensor in head.blocks.state_dict().items():
         assert torch.equal(frozen.blocks.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_normalization_in_training_is_that_of_the_real_frames(channels_last: bool) -> None:
+    """Values, gradients and running statistics, against the definition, frame by frame."""
+    torch.manual_seed(4)
+    norm = FrameNorm(6)
+    torch.nn.init.normal_(norm.weight)
+    picture = torch.randn(3, 6, 20, 8)
+    if channels_last:
+        picture = picture.contiguous(memory_format=torch.channels_last)
+    real_BS = torch.arange(20)[None, :] < torch.tensor([20, 13, 1])[:, None]
+    real_B1S1 = real_BS[:, None, :, None]
+    upstream = torch.randn(picture.shape)
+
+    ours = picture.clone().requires_grad_()
+    (norm(ours, real_BS) * upstream).sum().backward()
+
+    theirs = picture.clone().requires_grad_()
+    frames_CN = theirs.permute(1, 0, 2, 3)[:, real_BS].flatten(1)
+    mean_C11, variance_C11 = frames_CN.mean(dim=1)[:, None, None], frames_CN.var(dim=1, correction=0)[:, None, None]
+    weight, bias = (p.detach().clone().requires_grad_() for p in (norm.weight, norm.bias))
+    expected = (theirs - mean_C11) / (variance_C11 + norm.eps).sqrt() * weight[:, None, None] + bias[:, None, None]
+    (expected * real_B1S1 * upstream).sum().backward()
+
+    assert torch.allclose(norm(picture, real_BS), (expected * real_B1S1).detach(), atol=1e-5)
+    for left, right in ((ours, theirs), (norm.weight, weight), (norm.bias, bias)):
+        assert left.grad is not None
+        assert right.grad is not None
+        assert torch.allclose(left.grad, right.grad, atol=1e-4)
+    assert norm.running_mean is not None
+    fresh = 1 - 0.9**2  # two passes over the same picture
+    assert torch.allclose(norm.running_mean, fresh * mean_C11.flatten().detach(), atol=1e-6)

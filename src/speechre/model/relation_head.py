@@ -23,22 +23,21 @@ class FrameNorm(nn.BatchNorm2d):
     Else what the head learns would depend on how much padding its batches happened to have.
     """
 
-    def forward(self, picture_BCSD: Tensor, mask_B1S1: Tensor | None = None) -> Tensor:
-        """Normalized over B, S and D; ``mask_B1S1`` is one on real frames, None when all are."""
-        if not self.training or mask_B1S1 is None:
+    def forward(self, picture_BCSD: Tensor, real_BS: Tensor | None = None) -> Tensor:
+        """Normalized over B, S and D; ``real_BS`` is true on real frames, None when all are. The rest becomes zero.
+
+        A pass over pictures of this size costs as much as their convolution. So the real frames are put behind one
+        another, channels last, and the library normalizes them as one picture without holes.
+        """
+        if not self.training or real_BS is None:
             return super().forward(picture_BCSD)
-        picture = picture_BCSD.float()
-        count = mask_B1S1.sum() * picture.shape[3]
-        mean_C = (picture * mask_B1S1).sum(dim=(0, 2, 3)) / count
-        centred = picture - mean_C[:, None, None]
-        variance_C = (centred.square() * mask_B1S1).sum(dim=(0, 2, 3)) / count
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            unbiased_C = variance_C * (count / (count - 1).clamp(min=1))
-            self.running_mean.lerp_(mean_C.detach(), self.momentum or 0.1)
-            self.running_var.lerp_(unbiased_C.detach(), self.momentum or 0.1)
-            self.num_batches_tracked += 1
-        scale_C = self.weight * torch.rsqrt(variance_C + self.eps)
-        return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(picture_BCSD.dtype)
+        num_items, num_channels, num_frames, width = picture_BCSD.shape
+        rows_FX = picture_BCSD.permute(0, 2, 3, 1).reshape(num_items * num_frames, width * num_channels)
+        real_N = real_BS.flatten().nonzero()[:, 0]
+        packed_1NDC = rows_FX[real_N].view(1, -1, width, num_channels)
+        normalized_1NDC = super().forward(packed_1NDC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        normalized_FX = torch.zeros_like(rows_FX).index_copy(0, real_N, normalized_1NDC.reshape(len(real_N), -1))
+        return normalized_FX.view(num_items, num_frames, width, num_channels).permute(0, 3, 1, 2)
 
 
 class RelationHead(nn.Module):
@@ -74,9 +73,12 @@ class RelationHead(nn.Module):
         for block in self.blocks:
             conv, norm, activation, pool = cast("_Block", tuple(block.children()))
             if is_learning:
-                picture = pool(activation(norm(conv(picture), mask)))
+                real_BS = None if bool((lengths_B == picture.shape[2]).all()) else mask[:, 0, :, 0].bool()
+                picture = norm(_conv(conv, conv.weight, conv.bias, picture), real_BS)
             else:
-                picture = activation(pool(_normalized_conv(conv, norm, picture)))
+                picture = _normalized_conv(conv, norm, picture)
+            picture = activation(pool(picture))
+            # (The activation does not change which of four is largest, so it waits until pooling has left a quarter.)
             # A clip shorter than a pooling window keeps one row, which then holds its frames and zeros.
             lengths_B = (lengths_B // 2).clamp(min=1)
             mask = _frame_mask(lengths_B, picture.shape[2])
@@ -87,19 +89,19 @@ class RelationHead(nn.Module):
 
 
 def _normalized_conv(conv: nn.Conv2d, norm: FrameNorm, picture_BCSD: Tensor) -> Tensor:
-    """Convolution and fixed normalization as one convolution, channels last.
-
-    The head's pictures are large, and a pass over one costs as much as the arithmetic; so normalization goes into the
-    weights, and the activation, which does not change which of four is largest, waits until pooling has left a quarter.
-    Channels last is the layout that convolutions with few channels are fast in on a CPU.
-    """
+    """Convolution and fixed normalization as one convolution: a pass over a picture costs as much as the arithmetic."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale_C = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight = (conv.weight * scale_C[:, None, None, None]).contiguous(memory_format=torch.channels_last)
     assert conv.bias is not None
-    bias = (conv.bias - norm.running_mean) * scale_C + norm.bias
-    return nn.functional.conv2d(picture_BCSD, weight, bias, padding=conv.padding)
+    bias_C = (conv.bias - norm.running_mean) * scale_C + norm.bias
+    return _conv(conv, conv.weight * scale_C[:, None, None, None], bias_C, picture_BCSD)
+
+
+def _conv(conv: nn.Conv2d, weight: Tensor, bias_C: Tensor | None, picture_BCSD: Tensor) -> Tensor:
+    """``conv`` with these weights, channels last: the layout that few channels are fast in on a CPU."""
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return nn.functional.conv2d(picture_BCSD, weight, bias_C, padding=conv.padding)
 
 
 def _frame_mask(num_frames_B: Tensor, length: int) -> Tensor:
