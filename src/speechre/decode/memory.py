@@ -12,12 +12,12 @@ x beams), T tokens, V vocabulary.
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import sys
 from pathlib import Path
 
 from speechre.config import DecodeConfig, ModelConfig
+from speechre.model.heap import trim_heap
 from speechre.model.log_mel import WINDOW_SAMPLES
 from speechre.model.relation_head import CHANNELS
 from speechre.model.weights import WhisperConfig
@@ -105,14 +105,6 @@ class FreedMemory:
         if self._heard_s >= self._every_s:
             self._heard_s = 0.0
             trim_heap()
-
-
-def trim_heap() -> None:
-    """Give what the C library's heap holds free back to the system, where it can be asked to (glibc)."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def resident_mib() -> float:

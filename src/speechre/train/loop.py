@@ -19,6 +19,7 @@ from speechre.config import Config
 from speechre.errors import ConfigError, TrainingError
 from speechre.model.checkpoint import save_checkpoint
 from speechre.model.device import choose_device, choose_precision
+from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
@@ -103,6 +104,7 @@ def run_training(
     ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
     ``train.save_every`` steps are repeated.
     """
+    keep_freed_memory()
     accelerator, optimizer = _set_up(config, network, report)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress(0, {})
