@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import pytest
@@ -210,9 +211,12 @@ def test_engine_equals_uncached_unbatched_search(
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("step_weights", ["float32", "float16"])
-def test_answers_do_not_depend_on_the_batch(beams: int, step_weights: Literal["float32", "float16"]) -> None:
+@pytest.mark.parametrize("hearing", ["float32", "bfloat16"])
+def test_answers_do_not_depend_on_the_batch(
+    beams: int, step_weights: Literal["float32", "float16"], hearing: Literal["float32", "bfloat16"]
+) -> None:
     network, sequencer = tiny_network()
-    config = dataclasses.replace(DECODE, beams=beams, step_weights=step_weights)
+    config = dataclasses.replace(DECODE, beams=beams, step_weights=step_weights, hearing=hearing)
     engine = DecodingEngine(network, sequencer, ModelConfig(), config)
     mels = random_mels(16, seed=7)
 
@@ -227,6 +231,35 @@ def test_answers_do_not_depend_on_the_batch(beams: int, step_weights: Literal["f
     sequence = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
     shuffled = engine.decode([mels[i] for i in sequence])
     assert [ids(one) for one in shuffled] == [ids(alone[i]) for i in sequence]
+
+
+def test_hearing_in_bfloat16_is_nearly_that_in_float32() -> None:
+    network, sequencer = tiny_network()
+    mels = random_mels(4, seed=5)
+
+    def probabilities(hearing: Literal["float32", "bfloat16"]) -> torch.Tensor:
+        config = dataclasses.replace(DECODE, hearing=hearing)
+        decoded = DecodingEngine(network, sequencer, ModelConfig(), config).decode(mels)
+        return torch.tensor([list(one.relation_probabilities.values()) for one in decoded])
+
+    exact, rounded = probabilities("float32"), probabilities("bfloat16")
+    assert torch.allclose(exact, rounded, atol=0.02)
+    assert not torch.allclose(exact, rounded, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fast", "expected"), [("bf16", "bfloat16"), ("no", "float32")])
+def test_auto_hears_in_what_is_fast(monkeypatch: pytest.MonkeyPatch, fast: str, expected: str) -> None:
+    monkeypatch.setattr("speechre.decode.engine.choose_precision", lambda name, device: fast)
+    network, sequencer = tiny_network()
+    mels = random_mels(2, seed=6)
+
+    def answers(hearing: str) -> list[Mapping[str, float]]:
+        config = dataclasses.replace(DECODE, hearing=hearing)  # type: ignore[arg-type]
+        engine = DecodingEngine(network, sequencer, ModelConfig(), config)
+        return [one.relation_probabilities for one in engine.decode(mels)]
+
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[expected]
+    assert answers("auto") == answers(expected) != answers(other)
 
 
 def test_an_answer_that_repeats_itself_ends() -> None:

@@ -31,8 +31,8 @@ def test_what_is_not_there_is_refused(name: str, message: str, monkeypatch: pyte
         choose_device(name)
 
 
-@pytest.mark.parametrize(("bfloat16_s", "expected"), [(0.5, "bf16"), (2.0, "no")])
-def test_auto_precision_is_what_multiplies_faster(
+@pytest.mark.parametrize(("bfloat16_s", "expected"), [(0.5, "bf16"), (0.9, "no"), (2.0, "no")])
+def test_auto_precision_is_bfloat16_where_that_multiplies_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, bfloat16_s: float, expected: str
 ) -> None:
     clock = [0.0]

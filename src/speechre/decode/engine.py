@@ -8,6 +8,7 @@ hides, and every token carries its own position. So an item's answer does not de
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from time import perf_counter
@@ -23,6 +24,7 @@ from speechre.decode.repetition import ToldRows
 from speechre.decode.search import Generation, Group, top_candidates
 from speechre.model.backbone import KeyValues
 from speechre.model.best_token import BestToken
+from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
@@ -132,6 +134,9 @@ class DecodingEngine:
         self._decoder = network.whisper.decoder
         if config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel():
             self._decoder = half_decoder(self._decoder)
+        self._hears_in_bfloat16 = config.hearing == "bfloat16" or (
+            config.hearing == "auto" and choose_precision("auto", str(network.device)) == "bf16"
+        )
         self._next_word: BestToken | None = None
         if model.transcript:
             self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
@@ -144,9 +149,7 @@ class DecodingEngine:
         ``relations`` names the types of each relation prompt; without it the relation head does.
         """
         start = self._clock()
-        encoded = self.network.encode(mels)
-        probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
-        cross = self.network.cross_memory(encoded)
+        encoded, probabilities_BR, cross = self._hear(mels)
         cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
         rows = DecoderRows(self._decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
@@ -166,6 +169,15 @@ class DecodingEngine:
             relations = self._expected_relations(probabilities_BR)
         groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
         return self._collect(transcripts, times, probabilities_BR, groups)
+
+    def _hear(self, mels: Sequence[Tensor]) -> tuple[Encoded, Tensor, list[KeyValues]]:
+        """Encoder states, probabilities (B, R) of the relation types, and what the decoder's rows attend to."""
+        dtype, device = self.network.whisper.decoder.embed_tokens.weight.dtype, self.network.device
+        with torch.autocast(device.type, torch.bfloat16) if self._hears_in_bfloat16 else nullcontext():
+            encoded = self.network.encode(mels)
+            probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
+            cross = self.network.cross_memory(encoded)
+        return encoded, probabilities_BR, [KeyValues(keys.to(dtype), values.to(dtype)) for keys, values in cross]
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""
