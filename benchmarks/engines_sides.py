@@ -238,7 +238,7 @@ class Authors:
         self.checkpoint = checkpoint
         self.sequencer = checkpoint.sequencer()
         config = checkpoint.config
-        free = replace(config.decode, constrained=False, copy_entities=False, step_weights="float32")
+        free = replace(config.decode, constrained=False, copy_entities=False, step_weights="float32", hearing="float32")
         self.engines = [
             TellingEngine(checkpoint.network, self.sequencer, config.model, replace(free, orders=(name,)))
             for name in config.decode.orders

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from speechre.model.relation_head import FrameNorm, RelationHead
+from speechre.model.relation_head import FrameNorm, RelationHead, max_of_four
 
 WIDTH = 64
 
@@ -122,3 +122,12 @@ def test_normalization_in_training_is_that_of_the_real_frames(channels_last: boo
     assert norm.running_mean is not None
     fresh = 1 - 0.9**2  # two passes over the same picture
     assert torch.allclose(norm.running_mean, fresh * mean_C11.flatten().detach(), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("size", [(2, 2), (3, 8), (20, 9), (51, 7)])
+def test_the_largest_of_four_is_max_pooling(size: tuple[int, int], channels_last: bool) -> None:
+    picture = torch.randn(2, 6, *size, generator=torch.Generator().manual_seed(size[0]))
+    if channels_last:
+        picture = picture.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(max_of_four(picture), torch.nn.functional.max_pool2d(picture, 2))

@@ -74,10 +74,9 @@ class RelationHead(nn.Module):
             conv, norm, activation, pool = cast("_Block", tuple(block.children()))
             if is_learning:
                 real_BS = None if bool((lengths_B == picture.shape[2]).all()) else mask[:, 0, :, 0].bool()
-                picture = norm(_conv(conv, conv.weight, conv.bias, picture), real_BS)
+                picture = activation(pool(norm(_conv(conv, conv.weight, conv.bias, picture), real_BS)))
             else:
-                picture = _normalized_conv(conv, norm, picture)
-            picture = activation(pool(picture))
+                picture = activation(max_of_four(_normalized_conv(conv, norm, picture)))
             # (The activation does not change which of four is largest, so it waits until pooling has left a quarter.)
             # A clip shorter than a pooling window keeps one row, which then holds its frames and zeros.
             lengths_B = (lengths_B // 2).clamp(min=1)
@@ -102,6 +101,17 @@ def _conv(conv: nn.Conv2d, weight: Tensor, bias_C: Tensor | None, picture_BCSD: 
     """``conv`` with these weights, channels last: the layout that few channels are fast in on a CPU."""
     weight = weight.contiguous(memory_format=torch.channels_last)
     return nn.functional.conv2d(picture_BCSD, weight, bias_C, padding=conv.padding)
+
+
+def max_of_four(picture_BCSD: Tensor) -> Tensor:
+    """What MaxPool2d(2) gives, of a picture that lies channels last: two passes over neighbours in memory.
+
+    The library's own also looks for indices, which takes three times as long as the convolutions.
+    """
+    num_frames, width = picture_BCSD.shape[2] // 2 * 2, picture_BCSD.shape[3] // 2 * 2
+    picture_BSDC = picture_BCSD.permute(0, 2, 3, 1)
+    taller = torch.maximum(picture_BSDC[:, 0:num_frames:2], picture_BSDC[:, 1:num_frames:2])
+    return torch.maximum(taller[:, :, 0:width:2], taller[:, :, 1:width:2]).permute(0, 3, 1, 2)
 
 
 def _frame_mask(num_frames_B: Tensor, length: int) -> Tensor:
