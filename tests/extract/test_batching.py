@@ -45,9 +45,9 @@ def test_a_number_takes_recordings_as_they_come() -> None:
     fixed = batching(0, 3)
     assert fixed.batches([1.0, 9.0, 2.0, 8.0]) == [[0, 1, 2], [3]]
     assert fixed.batches([]) == []
-    # 3 times 20 s are what a batch may count; its longest counts in every row.
-    assert fixed.batches([20.0, 20.0, 20.0, 20.1, 20.1, 20.1]) == [[0, 1, 2], [3, 4], [5]]
-    assert fixed.batches([3.0, 3.0, 29.0, 1.0, 1.0, 1.0]) == [[0, 1], [2, 3], [4, 5]]
+    # 3 times 14 s are what a batch may count; its longest counts in every row.
+    assert fixed.batches([14.0, 14.0, 14.0, 14.1, 14.1, 14.1]) == [[0, 1, 2], [3, 4], [5]]
+    assert fixed.batches([3.0, 3.0, 21.0, 1.0, 21.1, 1.0]) == [[0, 1], [2, 3], [4], [5]]
     assert batching(0, 1).batches([30.0, 30.0]) == [[0], [1]]
     assert [fixed.is_full([1.0] * n) for n in range(4)] == [False, False, False, True]
 
