@@ -18,8 +18,8 @@ from speechre.model.weights import WhisperConfig
 
 BatchSize = int | Literal["auto"]
 DEFAULT_MEMORY_MIB = 2048
-# A batch of N such is the most memory that a batch of N takes. With 20 s an hour's largest batch came late: its peak was
-# 42 MiB over that of five minutes, with 14 s it was 23.
+# A batch of N such is the most memory that a batch of N takes. With 20 s an hour's largest batch came late: its peak
+# was 42 MiB over that of five minutes, with 14 s it was 23.
 _EVEN_CHUNK_S = 14.0
 _MAX_AUTO = 16  # beyond, a batch takes more memory for hardly less time
 _WINDOW_CHUNKS = 64
