@@ -220,12 +220,19 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device: s
 
 
 def test_a_precision_that_the_machine_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**options: Any) -> None:
-        raise ValueError("bf16 mixed precision requires a supported device")
-
-    monkeypatch.setattr("accelerate.Accelerator", refuse)
-    with pytest.raises(ConfigError, match=r"train\.precision bf16 on train\.device cpu: bf16 mixed"):
+    monkeypatch.setattr("accelerate.utils.is_bf16_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"train\.precision bf16 on train\.device cpu: the device has no bfloat16"):
         train(tmp_path, run_config(precision="bf16"))
+
+
+def test_one_process_trains_in_one_precision_after_the_other(tmp_path: Path) -> None:
+    weights = {
+        name: train(tmp_path / name, run_config(precision=name[:-1], steps=2)).state_dict()
+        for name in ("no1", "bf162", "no3")
+    }
+    name = "whisper.decoder.layers.0.fc1.weight"
+    assert torch.equal(weights["no1"][name], weights["no3"][name])
+    assert not torch.equal(weights["no1"][name], weights["bf162"][name])
 
 
 # --- resuming ---

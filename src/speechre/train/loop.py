@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,32 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
     )
 
 
-def _set_up(config: Config, network: SpeechReNetwork, report: Report) -> tuple[Any, torch.optim.AdamW]:
-    """Accelerator and optimizer, with the network on its device. Raises :class:`UsageError` if the machine cannot."""
+Autocast = Callable[[], AbstractContextManager[Any]]
+"""Opens the context in which a step computes its loss."""
+
+
+def _set_up(config: Config, network: SpeechReNetwork, report: Report) -> tuple[Any, Autocast, torch.optim.AdamW]:
+    """Accelerator, precision and optimizer, with the network on its device. Raises :class:`ConfigError` if the machine
+    cannot.
+    """
     from accelerate import Accelerator
+    from accelerate.utils import is_bf16_available
 
     train = config.train
     precision = choose_precision(train.precision, choose_device(train.device))
     if train.precision == "auto":
         report(f"train.precision auto: {'bfloat16' if precision == 'bf16' else 'float32'} is faster here")
-    try:
-        accelerator = Accelerator(mixed_precision=precision, cpu=train.device == "cpu")
-    except ValueError as error:
-        raise ConfigError(f"train.precision {precision} on train.device {train.device}: {error}") from error
+    if precision == "bf16" and not is_bf16_available():
+        raise ConfigError(
+            f"train.precision bf16 on train.device {train.device}: the device has no bfloat16; use no or auto"
+        )
+    # Precision is left to autocast: accelerate's is the process's for good, and the next run in it may want another.
+    accelerator = Accelerator(mixed_precision="no", cpu=train.device == "cpu")
     if accelerator.num_processes > 1:
         raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
     network.to(accelerator.device if train.device in ("auto", "cpu") else train.device)
-    return accelerator, make_optimizer(network, config)
+    autocast = nullcontext if precision == "no" else partial(torch.autocast, network.device.type, torch.bfloat16)
+    return accelerator, autocast, make_optimizer(network, config)
 
 
 def run_training(
@@ -105,7 +116,7 @@ def run_training(
     ``train.save_every`` steps are repeated.
     """
     keep_freed_memory()
-    accelerator, optimizer = _set_up(config, network, report)
+    accelerator, autocast, optimizer = _set_up(config, network, report)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress(0, {})
     if resume:
@@ -121,7 +132,9 @@ def run_training(
     ):
         for step in range(progress.step, config.train.steps):
             tick = time.monotonic()
-            loss, norm = _train_step(accelerator, network, optimizer, next(samples_of), sequencer, config, step)
+            loss, norm = _train_step(
+                accelerator, autocast, network, optimizer, next(samples_of), sequencer, config, step
+            )
             done = step + 1
             row = _metrics_row(done, loss, norm, config, time.monotonic() - tick)
             is_last = done == config.train.steps
@@ -183,6 +196,7 @@ def save_model(folder: Path, network: SpeechReNetwork, sequencer: Sequencer, con
 
 def _train_step(
     accelerator: Any,
+    autocast: Autocast,
     network: SpeechReNetwork,
     optimizer: torch.optim.Optimizer,
     samples: list[Sample],
@@ -194,7 +208,7 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * learning_rate_factor(step, config)
     optimizer.zero_grad(set_to_none=True)
-    with accelerator.autocast():
+    with autocast():
         loss = compute_loss(network, samples, sequencer, config)
     if not torch.isfinite(loss.total):
         ids = ", ".join(sample.example.id for sample in samples)
