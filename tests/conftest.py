@@ -31,6 +31,12 @@ def noise(duration_s: float, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture
+def hears_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pages show was heard in float32; in bfloat16, where a machine is fast in it, a last digit may be another."""
+    monkeypatch.setattr("speechre.decode.engine.choose_precision", lambda name, device: "no")
+
+
+@pytest.fixture
 def make_sound(tmp_path: Path) -> MakeSound:
     """Writes a recording under ``tmp_path`` and returns its path."""
 

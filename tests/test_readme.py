@@ -47,6 +47,7 @@ def test_commands_have_the_options_that_the_readme_gives_them(line: str, capsys:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hears_in_float32")
 def test_the_output_shown_is_the_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     match = re.search(r"^```text\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -36,7 +36,9 @@ model, batch, orders, beams, seconds, longest = sys.argv[1], *map(int, sys.argv[
 torch.set_num_threads(1)
 checkpoint = load_checkpoint(model)
 config = checkpoint.config
-decode = replace(config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest)
+decode = replace(
+    config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest, hearing="float32"
+)
 engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
 torch.manual_seed(0)
 memory.trim_heap()  # what loading took and freed would serve the batch unseen

@@ -17,6 +17,7 @@ PYTHON, RECORDINGS = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hears_in_float32")
 @pytest.mark.parametrize("page", ["python.md", "recordings.md"])
 def test_the_examples_print_what_is_shown(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
