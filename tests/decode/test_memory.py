@@ -18,6 +18,7 @@ from speechre.model.weights import WhisperConfig
 
 TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
 FACTOR = 2.0
+ON_GLIBC = pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="asks glibc")
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
 
 # Answers run to their limit, which the prediction is for: on noise they hardly end by themselves, here not even where
@@ -145,7 +146,7 @@ print(memory.resident_mib() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="asks glibc")
+@ON_GLIBC
 def test_freed_memory_goes_back_to_the_system() -> None:
     def growth_mib(how: str) -> float:
         run = subprocess.run([sys.executable, "-c", GROWTH, how], capture_output=True, text=True, check=True)
@@ -171,7 +172,7 @@ print(held[-1] - held[39])
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="asks glibc")
+@ON_GLIBC
 def test_recordings_of_other_lengths_leave_nothing_behind() -> None:
     """Without the limits on what is kept for each shape (model/network.py) these sixty leave 5 MiB or 15."""
     run = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
