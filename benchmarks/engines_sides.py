@@ -20,8 +20,10 @@ from speechre.audio import SAMPLE_RATE_HZ, read_audio, read_audio_ref
 from speechre.config import DecodeConfig
 from speechre.decode.engine import Decoded, DecodingEngine, Timing
 from speechre.decode.ensemble import Analysis, analyze
+from speechre.decode.search import Generation
 from speechre.errors import AudioError
 from speechre.extract.extractor import Extractor
+from speechre.model.backbone import KeyValues
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
 from speechre.model.network import Encoded
@@ -126,10 +128,12 @@ class Engine(Protocol):
 
 
 def checkpoint_of(side: Side, task: Task) -> Checkpoint:
-    """The model without its text reader, asked for beams and transcript as the row says."""
+    """The model without its text reader, asked for beams and transcript as the row says; transcripts are greedy on all
+    sides.
+    """
     checkpoint = replace(load_checkpoint(task.model), reader=None)
     config = checkpoint.config
-    decode = replace(config.decode, beams=side.beams, reader=False)
+    decode = replace(config.decode, beams=side.beams, transcript_beams=1, reader=False)
     model = replace(config.model, transcript=side.transcript and config.model.transcript)
     return replace(checkpoint, config=replace(config, decode=decode, model=model))
 
@@ -161,25 +165,26 @@ def answer_of(decoded: Decoded, sequencer: Sequencer, config: DecodeConfig, num_
 class TellingEngine(DecodingEngine):
     """Our engine, which tells the tokens of its transcripts, and takes them as given where ``given`` holds some."""
 
-    given: list[tuple[list[int], bool]] | None = None
-    written: list[tuple[list[int], bool]] | None = None
+    given: list[tuple[Generation, ...]] | None = None
+    written: list[tuple[Generation, ...]] | None = None
 
     def prompt_ids(self, told: Told) -> list[int]:
         """Start, transcript and relation prompt, as this engine feeds them."""
         transcript = told.transcript_ids if self.model.transcript else ()
         return [*self.sequencer.start_ids(), *transcript, *self._relation_prompt(told.relations)]
 
+    @property
+    def transcript_ids(self) -> list[tuple[int, ...]]:
+        """The tokens of the transcripts that were written last."""
+        return [best.ids for best, *_ in self.written or ()]
+
     def _write_transcripts(
-        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded
-    ) -> list[tuple[list[int], bool]]:
+        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded, cross: list[KeyValues], cross_mask: Tensor | None
+    ) -> list[tuple[Generation, ...]]:
         if self.given is None:
-            self.written = super()._write_transcripts(rows, hidden_BD, encoded)
+            self.written = super()._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
             return self.written
-        longest = max(len(ids) for ids, _ in self.given)
-        if longest:
-            padded = [[0] * (longest - len(ids)) + ids for ids, _ in self.given]
-            real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids, _ in self.given]
-            rows.feed(self._ids(padded), self._ids(real))
+        self._feed_prompts(rows, [best.ids for best, *_ in self.given])
         return self.given
 
 
@@ -194,8 +199,8 @@ class Ours:
 
     def run(self, batch: Sequence[Clip], told: Sequence[Told]) -> list[Answer]:
         decoded = self.engine.decode([mel_of(self.checkpoint, one.samples) for one in batch])
-        written = self.engine.written or [([], False)] * len(batch)
-        num_tokens = [len(ids) + self.checkpoint.config.model.transcript for ids, _ in written]
+        written = self.engine.transcript_ids or [()] * len(batch)
+        num_tokens = [len(ids) + self.checkpoint.config.model.transcript for ids in written]
         decode = self.checkpoint.config.decode
         return [answer_of(one, self.sequencer, decode, n) for one, n in zip(decoded, num_tokens, strict=True)]
 
@@ -205,10 +210,10 @@ class Ours:
         for recording in recordings:
             mel = mel_of(self.checkpoint, recording.samples)
             (decoded,) = self.engine.decode([mel])
-            ids = self.engine.written[0][0] if self.engine.written else []
+            (ids,) = self.engine.transcript_ids or [()]
             threshold = self.checkpoint.config.decode.relation_threshold
             names = [name for name, p in decoded.relation_probabilities.items() if p >= threshold]
-            out.append(Told(tuple(ids), tuple(names), dict(decoded.relation_probabilities), mel.shape[1] // 2))
+            out.append(Told(ids, tuple(names), dict(decoded.relation_probabilities), mel.shape[1] // 2))
         return out
 
     def take_stages(self) -> dict[str, float]:
@@ -250,10 +255,10 @@ class Authors:
         for engine in self.engines:
             engine.given = self.engines[0].written if passes else None
             passes.append(engine.decode(mels))
-        written = self.engines[0].written or [([], False)] * len(batch)
+        written = self.engines[0].transcript_ids or [()] * len(batch)
         config = self.checkpoint.config
         out = []
-        for index, (ids, _) in enumerate(written):
+        for index, ids in enumerate(written):
             generations = {name: found for one in passes for name, found in one[index].generations.items()}
             decoded = replace(passes[0][index], generations=generations)
             out.append(answer_of(decoded, self.sequencer, config.decode, len(ids) + config.model.transcript))

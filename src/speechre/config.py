@@ -108,6 +108,7 @@ class DecodeConfig:
     length_penalty: float = 0.0  # beams are ranked by log-probability / length ** length_penalty
     max_new_tokens: int = 160
     max_transcript_tokens: int = 200
+    transcript_beams: int = 1  # more: the reader reads all of these transcripts, each as far as it is likely
     constrained: bool = True  # by the grammar; a triplet told twice ends the answer, and its two ends differ
     copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
@@ -248,6 +249,7 @@ def _check(config: Config, where: str) -> None:
         "decode.beams": 1 <= decode.beams <= 64,
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
+        "decode.transcript_beams": 1 <= decode.transcript_beams <= 64,
         "decode.min_votes": decode.min_votes >= 1,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import pytest
@@ -16,6 +17,7 @@ from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
+from speechre.decode.transcripts import weighed_transcripts
 from speechre.grammar import END, START, TEXT, Grammar
 from speechre.linearize import Piece
 from speechre.model.half import half_decoder, has_half_kernel
@@ -109,26 +111,37 @@ def reference_search(
     config: DecodeConfig,
     transcript: list[int] | None,
 ) -> list[Generation]:
+    """The search of one order: its logits are those of whole passes under masks made anew at every step."""
+    eot = sequencer.tokenizer.eot_id
+
+    def next_logits(answer: list[int]) -> torch.Tensor:
+        logits = forward(network, prefix + answer, encoded)
+        if not config.constrained:
+            return logits
+        mask = allowed_ids(order, sequencer, answer)
+        if config.copy_entities and transcript is not None:
+            mask = copied_ids(sequencer, answer, transcript, mask)
+        if repeats_itself(sequencer, answer, order):
+            mask = torch.arange(len(mask)) == eot
+        return logits.masked_fill(~mask, -torch.inf)
+
+    return reference_beams(next_logits, config.beams, config.max_new_tokens, config.length_penalty, eot)
+
+
+def reference_beams(
+    next_logits: Callable[[list[int]], torch.Tensor], width: int, limit: int, length_penalty: float, eot: int
+) -> list[Generation]:
     """Beam search as speechre.decode.search states it: plain lists, every step a new forward pass of every beam."""
-    eot, width = sequencer.tokenizer.eot_id, config.beams
     live: list[tuple[list[int], float]] = [([], 0.0)]
     finished: list[Generation] = []
 
     def rank(one: Generation) -> tuple[bool, float]:
-        return (one.is_finished, one.score(config.length_penalty))
+        return (one.is_finished, one.score(length_penalty))
 
-    for _ in range(config.max_new_tokens):
+    for _ in range(limit):
         candidates = []
         for beam, (answer, score) in enumerate(live):
-            logits = forward(network, prefix + answer, encoded)
-            if config.constrained:
-                mask = allowed_ids(order, sequencer, answer)
-                if config.copy_entities and transcript is not None:
-                    mask = copied_ids(sequencer, answer, transcript, mask)
-                if repeats_itself(sequencer, answer, order):
-                    mask = torch.arange(len(mask)) == eot
-                logits = logits.masked_fill(~mask, -torch.inf)
-            log_probs = logits.log_softmax(0)
+            log_probs = next_logits(answer).log_softmax(0)
             best, tokens = log_probs.topk(2 * width)
             candidates += [
                 (score + b, beam, t) for b, t in zip(best.tolist(), tokens.tolist(), strict=True) if b > -torch.inf
@@ -146,7 +159,7 @@ def reference_search(
             break
         if width > 1 and len(finished) >= width:
             worst = sorted(map(rank, finished), reverse=True)[width - 1][1]
-            if live[0][1] / (config.max_new_tokens + 1) ** config.length_penalty <= worst:
+            if live[0][1] / (limit + 1) ** length_penalty <= worst:
                 break
     else:
         finished += [Generation(tuple(answer), score, False) for answer, score in live]
@@ -209,14 +222,79 @@ def test_engine_equals_uncached_unbatched_search(
                 assert [g.log_prob for g in generations] == pytest.approx([g.log_prob for g in expected], abs=1e-3)
 
 
+@pytest.mark.parametrize("beams", [2, 5])
+@pytest.mark.parametrize("step_weights", ["float32", "float16"])
+def test_transcript_beams_equal_uncached_unbatched_search(
+    beams: int, step_weights: Literal["float32", "float16"]
+) -> None:
+    network, sequencer = tiny_network()
+    config = dataclasses.replace(DECODE, transcript_beams=beams, step_weights=step_weights, orders=("hrt", "trh"))
+    mels = random_mels(4, seed=beams)
+    decoded = DecodingEngine(network, sequencer, ModelConfig(), config).decode(mels)
+    output_VD = network.whisper.output_weight()
+    if step_weights == "float16" and has_half_kernel():
+        network = copy.deepcopy(network)
+        network.whisper.decoder = half_decoder(network.whisper.decoder)
+        output_VD = output_VD.half().float()
+    allowed = transcript_mask(sequencer, network.device)
+    allowed[sequencer.tokenizer.eot_id] = False
+    for mel, one in zip(mels, decoded, strict=True):
+        with torch.inference_mode():
+            encoded = network.encode([mel])
+
+            def next_logits(
+                ids: list[int], network: SpeechReNetwork = network, encoded: Encoded = encoded
+            ) -> torch.Tensor:
+                whole = [*sequencer.start_ids(), *ids]
+                causal = torch.ones(len(whole), len(whole), dtype=torch.bool).tril()
+                places, cross = torch.arange(len(whole))[None], network.cross_memory(encoded)
+                hidden = network.whisper.decoder(torch.tensor([whole]), places, causal, cross, None)
+                return (output_VD @ hidden[0, -1]).masked_fill(~allowed, -torch.inf)
+
+            expected = reference_beams(next_logits, beams, DECODE.max_transcript_tokens, 0.0, sequencer.relations_id)
+            texts = [sequencer.tokenizer.decode_text(beam.ids).strip() for beam in expected]
+            masses = torch.tensor([beam.log_prob for beam in expected]).softmax(0).tolist()
+            assert one.transcript == texts[0]
+            assert one.is_transcript_finished == expected[0].is_finished
+            assert [other.text for other in one.transcripts] == list(dict.fromkeys(texts))
+            for other in one.transcripts:
+                said = sum(mass for text, mass in zip(texts, masses, strict=True) if text == other.text)
+                assert other.share == pytest.approx(said, abs=1e-3)
+            # The orders go on from the best transcript, as they do from one that was written greedily.
+            names = [n for n, p in one.relation_probabilities.items() if p >= config.relation_threshold]
+            prefix = [*sequencer.start_ids(), *expected[0].ids, *sequencer.relation_prompt_ids(names)]
+            for name, generations in one.generations.items():
+                prompt = prefix + sequencer.order_prompt_ids(ORDERS[name])
+                heard = list(expected[0].ids)
+                answers = reference_search(network, sequencer, encoded, prompt, ORDERS[name], config, heard)
+                assert [g.ids for g in generations] == [g.ids for g in answers]
+
+
+def test_equal_texts_of_several_beams_are_one_transcript() -> None:
+    beams = [Generation((1, 2), -1.0, True), Generation((3,), -2.0, True), Generation((12,), -3.0, False)]
+    texts = {(1, 2): " Ann ", (3,): "Anne", (12,): "Ann"}
+    first, second = weighed_transcripts(beams, lambda ids: texts[tuple(ids)])
+    total = sum(math.exp(-n) for n in (1, 2, 3))
+    assert (first.text, second.text) == ("Ann", "Anne")
+    assert first.share == pytest.approx((math.exp(-1) + math.exp(-3)) / total)
+    assert second.share == pytest.approx(math.exp(-2) / total)
+    assert weighed_transcripts((), str) == ()
+
+
 @pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("transcript_beams", [1, 4])
 @pytest.mark.parametrize("step_weights", ["float32", "float16"])
 @pytest.mark.parametrize("hearing", ["float32", "bfloat16"])
 def test_answers_do_not_depend_on_the_batch(
-    beams: int, step_weights: Literal["float32", "float16"], hearing: Literal["float32", "bfloat16"]
+    beams: int,
+    transcript_beams: int,
+    step_weights: Literal["float32", "float16"],
+    hearing: Literal["float32", "bfloat16"],
 ) -> None:
     network, sequencer = tiny_network()
-    config = dataclasses.replace(DECODE, beams=beams, step_weights=step_weights, hearing=hearing)
+    config = dataclasses.replace(
+        DECODE, beams=beams, transcript_beams=transcript_beams, step_weights=step_weights, hearing=hearing
+    )
     engine = DecodingEngine(network, sequencer, ModelConfig(), config)
     mels = random_mels(16, seed=7)
 
@@ -228,6 +306,10 @@ def test_answers_do_not_depend_on_the_batch(
         batched = [one for i in range(0, 16, size) for one in engine.decode(mels[i : i + size])]
         assert [ids(one) for one in batched] == [ids(one) for one in alone]
         assert [one.transcript for one in batched] == [one.transcript for one in alone]
+        for one, same in zip(batched, alone, strict=True):
+            assert [other.text for other in one.transcripts] == [other.text for other in same.transcripts]
+            shares = [other.share for other in same.transcripts]
+            assert [other.share for other in one.transcripts] == pytest.approx(shares, abs=1e-3)
     sequence = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
     shuffled = engine.decode([mels[i] for i in sequence])
     assert [ids(one) for one in shuffled] == [ids(alone[i]) for i in sequence]

@@ -63,6 +63,17 @@ def test_head_and_tail_never_share_their_place() -> None:
     assert (found.head.start, found.tail.start) == (4, 23)
 
 
+def test_a_name_as_another_reading_spells_it_has_the_seconds_of_the_words_in_its_place() -> None:
+    others = ("Bergen is far.", "Oslo is far. Anne Lea, Ann said, lives in Ozzlo now.")
+    heard = replace(analysis(triplet("Anne Lea", "Ozzlo")), other_transcripts=others)
+    (found,) = locate(heard, CLOCK).triplets
+    assert (found.head.start_s, found.head.end_s) == pytest.approx((101.3, 102.2))  # "Ann Lee,"
+    assert (found.tail.start_s, found.tail.end_s) == pytest.approx((104.1, 104.6))  # the second "Oslo"
+    assert {end.start for end in (found.head, found.tail)} == {None}  # it does not stand there so
+    assert {end.times_of for end in (found.head, found.tail)} == {"entity"}
+    assert locate(heard, CLOCK).warnings == ("before",)
+
+
 def test_what_was_not_said_has_the_chunk_s_span_and_a_warning() -> None:
     located = locate(analysis(triplet("Bo", "Oslo")), CLOCK)
     (found,) = located.triplets

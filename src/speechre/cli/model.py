@@ -27,7 +27,13 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     """Only what the user gave overrides the model's own config. Raises :class:`UsageError`."""
     from speechre.model.device import choose_device
 
-    given = {"orders": args.orders, "beams": args.beams, "threshold": args.threshold, "reader": args.use_reader}
+    given = {
+        "orders": args.orders,
+        "beams": args.beams,
+        "transcript_beams": args.transcript_beams,
+        "threshold": args.threshold,
+        "reader": args.use_reader,
+    }
     if args.memory_mib is not None:
         if args.batch_size != "auto":
             raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")

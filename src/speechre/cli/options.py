@@ -91,6 +91,12 @@ def add_decoding(parser: Parser) -> None:
     )
     parser.add_argument("--beams", type=positive_int, metavar="K", help="beams an order (default: the model's)")
     parser.add_argument(
+        "--transcript-beams",
+        type=positive_int,
+        metavar="K",
+        help="beams of the transcript, all of which the text reader reads (default: the model's)",
+    )
+    parser.add_argument(
         "--threshold",
         type=probability,
         metavar="P",

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import repeat
 from time import perf_counter
 
 import torch
@@ -19,11 +18,11 @@ from torch.nn import functional as F
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, attention_weights, token_chars, token_times
-from speechre.decode.constraints import Copying, CopyRows, TokenGrammar, transcript_mask
+from speechre.decode.constraints import Copying, CopyRows, TokenGrammar
 from speechre.decode.repetition import ToldRows
-from speechre.decode.search import Generation, Group, top_candidates
+from speechre.decode.search import Generation, Group, search_groups
+from speechre.decode.transcripts import TranscriptWriter, WeighedTranscript, weighed_transcripts
 from speechre.model.backbone import KeyValues
-from speechre.model.best_token import BestToken
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import Encoded, SpeechReNetwork
@@ -31,15 +30,12 @@ from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.orders import Order, select_orders
 
-# Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
-_TRANSCRIPT_TOKENS_PER_S = 10
-_TRANSCRIPT_TOKENS_MIN = 16
-
 
 @dataclass(frozen=True)
 class Decoded:
     """What the network said about one utterance. ``generations`` maps an order's name to its beams, best first;
-    ``times`` says when the transcript's words were said, None where there are none.
+    ``times`` says when the transcript's words were said, None where there are none; ``transcripts`` are all readings of
+    the sound that the search for the transcript ended with, the transcript first, and how likely each is among them.
     """
 
     transcript: str | None
@@ -47,6 +43,7 @@ class Decoded:
     relation_probabilities: Mapping[str, float]
     generations: Mapping[str, tuple[Generation, ...]]
     times: TranscriptTimes | None = None
+    transcripts: tuple[WeighedTranscript, ...] = ()
 
 
 @dataclass
@@ -137,9 +134,7 @@ class DecodingEngine:
         self._hears_in_bfloat16 = config.hearing == "bfloat16" or (
             config.hearing == "auto" and choose_precision("auto", str(network.device)) == "bf16"
         )
-        self._next_word: BestToken | None = None
-        if model.transcript:
-            self._next_word = BestToken(network.whisper.output_weight(), transcript_mask(sequencer, network.device))
+        self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
@@ -156,15 +151,15 @@ class DecodingEngine:
         start = self._clock()
         hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
         self.timing.prefill_s += self._clock() - start
-        transcripts: list[tuple[list[int], bool]] | None = None
+        transcripts: list[tuple[Generation, ...]] | None = None
         if self.model.transcript:
             start = self._clock()
-            transcripts = self._write_transcripts(rows, hidden_BD, encoded)
+            transcripts = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
             self.timing.transcript_s += self._clock() - start
         times = self._align(transcripts, encoded, cross, cross_mask)
         spans = None
         if self.config.copy_entities and transcripts is not None:
-            spans = [Copying(ids, self.sequencer) for ids, _ in transcripts]
+            spans = [Copying(best.ids, self.sequencer) for best, *_ in transcripts]
         if relations is None:
             relations = self._expected_relations(probabilities_BR)
         groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
@@ -189,54 +184,45 @@ class DecodingEngine:
         return torch.tensor(rows, device=self.network.device)
 
     def _write_transcripts(
-        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded
-    ) -> list[tuple[list[int], bool]]:
-        """Greedy transcripts; the rows then hold them. Each with whether it came to its end by itself."""
-        assert self._next_word is not None, "only models with a transcript write one"
-        config, sequencer = self.config, self.sequencer
-        longest = min(config.max_transcript_tokens, self.network.config.max_target_positions // 2)
-        limits = [
-            min(longest, _TRANSCRIPT_TOKENS_MIN + int(n * 0.02 * _TRANSCRIPT_TOKENS_PER_S))
-            for n in encoded.num_frames.tolist()
-        ]
-        ends = (sequencer.relations_id, sequencer.tokenizer.eot_id)
-        written: list[list[int]] = [[] for _ in limits]
-        is_open = [True] * len(limits)
-        is_finished = [False] * len(limits)
-        while True:
-            for row, token in enumerate(self._next_word(hidden_BD)):
-                if not is_open[row]:
-                    continue
-                if token in ends:
-                    is_open[row], is_finished[row] = False, True
-                elif len(written[row]) >= limits[row]:
-                    is_open[row] = False
-                else:
-                    written[row].append(token)
-            if not any(is_open):
-                return list(zip(written, is_finished, strict=True))
-            ids = [[ids[-1] if ids else ends[0]] for ids in written]
-            hidden_BD = rows.feed(self._ids(ids), self._ids([[is_one_open] for is_one_open in is_open]))
+        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded, cross: list[KeyValues], cross_mask: Tensor | None
+    ) -> list[tuple[Generation, ...]]:
+        """What each utterance says, best first; the prompts of ``rows`` then hold the best of each."""
+        assert self._writer is not None, "only models with a transcript write one"
+        num_frames = encoded.num_frames.tolist()
+        if self.config.transcript_beams == 1:
+            return self._writer.write(rows, hidden_BD, num_frames)
+        beams = self._writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
+        self._feed_prompts(rows, [best.ids for best, *_ in beams])
+        return beams
+
+    def _feed_prompts(self, rows: DecoderRows, prompts: Sequence[Sequence[int]]) -> None:
+        """Each utterance's prompt goes on with tokens of its own, some with more than others."""
+        longest = max(map(len, prompts))
+        if longest:
+            padded = [[0] * (longest - len(ids)) + list(ids) for ids in prompts]
+            real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in prompts]
+            rows.feed(self._ids(padded), self._ids(real))
 
     def _align(
         self,
-        transcripts: list[tuple[list[int], bool]] | None,
+        transcripts: list[tuple[Generation, ...]] | None,
         encoded: Encoded,
         cross: list[KeyValues],
         cross_mask: Tensor | None,
     ) -> list[TranscriptTimes | None]:
         """When the words of each transcript were said; None where there are no words."""
         num_utterances = len(encoded.num_frames)
-        if transcripts is None or not any(ids for ids, _ in transcripts):
+        written = [best.ids for best, *_ in transcripts or ()]
+        if not any(written):
             return [None] * num_utterances
         start = self._clock()
         prompt, tokenizer = list(self.sequencer.start_ids()), self.sequencer.tokenizer
-        longest = max(len(ids) for ids, _ in transcripts)
-        rows = [[*prompt, *ids, *[tokenizer.eot_id] * (longest - len(ids))] for ids, _ in transcripts]
+        longest = max(map(len, written))
+        rows = [[*prompt, *ids, *[tokenizer.eot_id] * (longest - len(ids))] for ids in written]
         heads = self._alignment_heads
         weights_BHTS = attention_weights(self._decoder, self._ids(rows), cross, cross_mask, heads)
         times: list[TranscriptTimes | None] = [None] * num_utterances
-        for index, (num_frames, (ids, _)) in enumerate(zip(encoded.num_frames.tolist(), transcripts, strict=True)):
+        for index, (num_frames, ids) in enumerate(zip(encoded.num_frames.tolist(), written, strict=True)):
             if ids:
                 weights_HTS = weights_BHTS[index, :, : len(prompt) + len(ids), :num_frames]
                 seconds = token_times(weights_HTS, len(prompt) - 1)
@@ -263,63 +249,38 @@ class DecodingEngine:
     ) -> list[Group]:
         """All orders of all utterances; groups lie utterance by utterance."""
         start = self._clock()
-        longest = max(map(len, prompts))
-        if longest:
-            padded = [[0] * (longest - len(ids)) + ids for ids in prompts]
-            real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in prompts]
-            rows.feed(self._ids(padded), self._ids(real))
+        self._feed_prompts(rows, prompts)
         rows.branch(len(self.orders))
         order_prompts = [self.sequencer.order_prompt_ids(order) for order in self.orders]
         hidden_GD = rows.feed(self._ids(order_prompts * num_utterances))
         self.timing.prefill_s += self._clock() - start
         start = self._clock()
         rules = _Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
-        groups = self._search(rows, hidden_GD, rules, num_utterances)
+        groups = self._search(rows, hidden_GD, rules)
         self.timing.orders_s += self._clock() - start
         return groups
 
-    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: _Rules, num_utterances: int) -> list[Group]:
-        """Advance all groups to their end; utterances whose groups are all done leave the batch."""
-        config, num_orders, eot_id = self.config, len(self.orders), self.sequencer.tokenizer.eot_id
-        max_positions = self.network.config.max_target_positions
+    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: _Rules) -> list[Group]:
+        """All orders of all utterances, one group each."""
+        config, max_positions = self.config, self.network.config.max_target_positions
         # Each group's own room behind its prompts: a neighbour with a long transcript takes none of it.
         limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in rows.position_N.tolist()]
         groups = [Group(config.beams, limit, config.length_penalty) for limit in limits]
-        alive = list(range(num_utterances))
         weight_UD = self.network.whisper.output_weight(rules.vocabulary)
-        while True:
-            active = [groups[u * num_orders + o] for u in alive for o in range(num_orders)]
-            logits_NU = rules.mask(F.linear(hidden_ND, weight_UD).float())
-            log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
-            scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
-            num_live = log_probs_GKU.shape[1]
-            parents: list[int] = []
-            tokens: list[int] = []
-            candidates = top_candidates(log_probs_GKU, scores_GK, 2 * config.beams, rules.vocabulary)
-            for index, ranked in enumerate(candidates):
-                if active[index].is_done:
-                    beams, next_ids = [0] * config.beams, [eot_id] * config.beams
-                else:
-                    beams, next_ids = active[index].step(ranked, eot_id)
-                parents += [index * num_live + beam for beam in beams]
-                tokens += next_ids
-            self.timing.num_steps += 1
-            groups_of = [range(i * num_orders, (i + 1) * num_orders) for i in range(len(alive))]
-            keep = [i for i, ours in enumerate(groups_of) if not all(active[g].is_done for g in ours)]
-            if not keep:
-                return groups
-            kept = [g * config.beams + k for i in keep for g in groups_of[i] for k in range(config.beams)]
-            parents, tokens = [parents[r] for r in kept], [tokens[r] for r in kept]
-            rules.advance(parents, tokens)
-            is_same = len(keep) == len(alive)
-            if config.beams > 1 or not is_same:
-                rows.select(self._ids(parents), None if is_same else self._ids(keep))
-            alive = [alive[i] for i in keep]
-            hidden_ND = rows.feed(self._ids([[token] for token in tokens]))
+        self.timing.num_steps += search_groups(
+            rows,
+            hidden_ND,
+            lambda hidden: F.linear(hidden, weight_UD),
+            rules,
+            groups,
+            len(self.orders),
+            self.sequencer.tokenizer.eot_id,
+        )
+        return groups
 
     def _collect(
         self,
-        transcripts: list[tuple[list[int], bool]] | None,
+        transcripts: list[tuple[Generation, ...]] | None,
         times: list[TranscriptTimes | None],
         probabilities_BR: Tensor,
         groups: list[Group],
@@ -329,15 +290,17 @@ class DecodingEngine:
         out = []
         num_orders = len(self.orders)
         rows = probabilities_BR.tolist()
-        for index, (row, written, when) in enumerate(zip(rows, transcripts or repeat(None), times, strict=False)):
+        for index, (row, when) in enumerate(zip(rows, times, strict=True)):
             ours = groups[index * num_orders : (index + 1) * num_orders]
+            written = () if transcripts is None else transcripts[index]
             out.append(
                 Decoded(
-                    transcript=None if written is None else decode_text(written[0]).strip(),
-                    is_transcript_finished=written is None or written[1],
+                    transcript=decode_text(written[0].ids).strip() if written else None,
+                    is_transcript_finished=written[0].is_finished if written else True,
                     relation_probabilities=dict(zip(names, row, strict=True)),
                     generations={o.name: group.best() for o, group in zip(self.orders, ours, strict=True)},
                     times=when,
+                    transcripts=weighed_transcripts(written, decode_text),
                 )
             )
         return out

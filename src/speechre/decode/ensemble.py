@@ -25,7 +25,7 @@ class Analysis:
     ``triplets`` is the vote's answer; ``by_order`` what each order's best generation says alone; ``hypotheses`` every
     beam; ``problems`` what was wrong with each order's best generation (an empty tuple where nothing was); ``read``
     what the text reader believes of the transcript, ``None`` without a reader; ``times`` when the transcript's words
-    were said.
+    were said; ``other_transcripts`` what else may have been said, the likeliest first.
     """
 
     triplets: tuple[Triplet, ...]
@@ -37,6 +37,7 @@ class Analysis:
     warnings: tuple[str, ...] = ()
     read: tuple[Triplet, ...] | None = None
     times: TranscriptTimes | None = None
+    other_transcripts: tuple[str, ...] = ()
 
 
 def analyze(
@@ -74,6 +75,7 @@ def analyze(
         warnings=warnings,
         read=read,
         times=decoded.times,
+        other_transcripts=tuple(one.text for one in decoded.transcripts if one.text != decoded.transcript),
     )
 
 

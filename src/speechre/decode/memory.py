@@ -71,7 +71,9 @@ def _hearing_floats(sizes: WhisperConfig, num_frames: int) -> float:
 def _writing_floats(
     sizes: WhisperConfig, model: ModelConfig, decode: DecodeConfig, batch_size: int, num_frames: int, duration_s: float
 ) -> float:
-    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits."""
+    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits; of the transcript's search and the
+    orders', which come one after the other, the wider one.
+    """
     token = 2.0 * sizes.decoder_layers * sizes.d_model  # keys and values of all layers
     num_rows = batch_size * len(decode.orders) * decode.beams
     num_transcript = 0
@@ -85,7 +87,12 @@ def _writing_floats(
     )
     copied = cache / sizes.decoder_layers if decode.beams > 1 else 0.0
     logits = _LOGIT_COPIES * num_rows * num_words
-    return cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)
+    orders = cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)
+    if not model.transcript or decode.transcript_beams == 1:
+        return orders
+    num_beams = batch_size * decode.transcript_beams
+    heard = token * (_CROSS_ROOM * num_frames + _CACHE_ROOM * num_beams * num_transcript)
+    return max(orders, heard * (1 + 1 / sizes.decoder_layers) + _LOGIT_COPIES * num_beams * sizes.vocab_size)
 
 
 class FreedMemory:

@@ -8,11 +8,14 @@ can still beat the worst of the best K, even if it lost no more probability up t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from speechre.model.rows import DecoderRows
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,66 @@ def top_candidates(
     if vocabulary is not None:
         tokens = vocabulary[tokens]
     return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]
+
+
+class Rules(Protocol):
+    """What each row of a search may write next."""
+
+    @property
+    def vocabulary(self) -> Tensor | None:
+        """The tokens (U,) that logits are computed for, ascending; None: all of them."""
+
+    def mask(self, logits_NU: Tensor) -> Tensor:
+        """Logits with minus infinity for what may not follow."""
+
+    def advance(self, parents: list[int], tokens: list[int]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]``; as many rows as there are parents."""
+
+
+def search_groups(
+    rows: DecoderRows,
+    hidden_ND: Tensor,
+    project: Callable[[Tensor], Tensor],
+    rules: Rules,
+    groups: Sequence[Group],
+    groups_each: int,
+    eot_id: int,
+) -> int:
+    """Advance all groups to their end; utterances whose groups are all done leave the batch. Returns the steps taken.
+
+    Each utterance has ``groups_each`` of ``groups``, which lie utterance by utterance and have one row each in ``rows``
+    at first; ``hidden_ND`` are the rows' hidden states, ``project`` makes logits (N, U) of them.
+    """
+    num_beams = groups[0].num_beams
+    alive = list(range(len(groups) // groups_each))
+    num_steps = 0
+    while True:
+        active = [groups[u * groups_each + o] for u in alive for o in range(groups_each)]
+        logits_NU = rules.mask(project(hidden_ND).float())
+        log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
+        scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
+        num_live = log_probs_GKU.shape[1]
+        parents: list[int] = []
+        tokens: list[int] = []
+        candidates = top_candidates(log_probs_GKU, scores_GK, 2 * num_beams, rules.vocabulary)
+        for index, ranked in enumerate(candidates):
+            if active[index].is_done:
+                beams, next_ids = [0] * num_beams, [eot_id] * num_beams
+            else:
+                beams, next_ids = active[index].step(ranked, eot_id)
+            parents += [index * num_live + beam for beam in beams]
+            tokens += next_ids
+        num_steps += 1
+        groups_of = [range(i * groups_each, (i + 1) * groups_each) for i in range(len(alive))]
+        keep = [i for i, ours in enumerate(groups_of) if not all(active[g].is_done for g in ours)]
+        if not keep:
+            return num_steps
+        kept = [g * num_beams + k for i in keep for g in groups_of[i] for k in range(num_beams)]
+        parents, tokens = [parents[r] for r in kept], [tokens[r] for r in kept]
+        rules.advance(parents, tokens)
+        is_same = len(keep) == len(alive)
+        device = hidden_ND.device
+        if num_beams > 1 or not is_same:
+            rows.select(torch.tensor(parents, device=device), None if is_same else torch.tensor(keep, device=device))
+        alive = [alive[i] for i in keep]
+        hidden_ND = rows.feed(torch.tensor([[token] for token in tokens], device=device))

@@ -44,7 +44,7 @@ def dev_evaluator(
         if len(samples) <= WINDOW_SAMPLES:
             chosen.append(utterance)
             sounds.append(torch.from_numpy(samples))
-    decode = replace(config.decode, beams=1)
+    decode = replace(config.decode, beams=1, transcript_beams=1)
     rule = vote_rule(decode)
     gold = {utterance.id: utterance.triplets for utterance in chosen}
 

@@ -3,6 +3,8 @@
 Entities are spans of the transcript, and the decoder's attention says when each of its words was spoken
 (:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest
 statement: of all places of head and tail the two that do not overlap and lie closest together, of equals the first.
+A name that only another reading of the sound spells so (:mod:`speechre.decode.transcripts`) was said where the
+transcript has the words that are aligned with it: it has seconds, but no characters.
 What cannot be placed has the whole chunk's span; the entity is marked so, and a warning says why.
 """
 
@@ -15,6 +17,7 @@ from itertools import product
 from speechre.decode.alignment import TranscriptTimes
 from speechre.decode.ensemble import Analysis
 from speechre.extract.chunks import TimeMap
+from speechre.reader.projection import align_characters
 from speechre.types import Entity
 
 Place = tuple[int, int]
@@ -34,12 +37,17 @@ def locate(analysis: Analysis, clock: TimeMap) -> Analysis:
     missing: dict[str, None] = {}
     located = []
     for triplet in analysis.triplets:
-        places = _closest(*(_places(entity.text, transcript or "") for entity in (triplet.head, triplet.tail)))
+        entities = (triplet.head, triplet.tail)
+        standing = [_places(entity.text, transcript or "") for entity in entities]
+        found = [
+            ours or _places_of_others(entity.text, analysis) for entity, ours in zip(entities, standing, strict=True)
+        ]
         ends = []
-        for entity, place in zip((triplet.head, triplet.tail), places, strict=True):
+        for entity, place, ours in zip(entities, _closest(*found), standing, strict=True):
             if place is None or times is None:
                 missing[entity.text] = None
-            ends.append(_placed(entity, place, kept, times, clock))
+            end = _placed(entity, place, kept, times, clock)
+            ends.append(end if ours else replace(end, start=None, end=None))
         located.append(replace(triplet, head=ends[0], tail=ends[1]))
     return replace(
         analysis,
@@ -72,6 +80,29 @@ def _places(text: str, transcript: str) -> list[Place]:
         if found:
             return found
     return []
+
+
+def _places_of_others(text: str, analysis: Analysis) -> list[Place]:
+    """The words of the transcript that are aligned with ``text`` where the likeliest other transcript has it."""
+    if not analysis.transcript:
+        return []
+    for other in analysis.other_transcripts:
+        if places := _places(text, other):
+            break
+    else:
+        return []
+    words = [match.span() for match in re.finditer(r"\w+", analysis.transcript)]
+    aligned = align_characters(other, analysis.transcript)
+    found = []
+    for start, end in places:
+        touched = [
+            word
+            for word in words
+            if any(source is not None and start <= source < end for source in aligned[slice(*word)])
+        ]
+        if touched:
+            found.append((touched[0][0], touched[-1][1]))
+    return found
 
 
 def _closest(heads: list[Place], tails: list[Place]) -> tuple[Place | None, Place | None]:

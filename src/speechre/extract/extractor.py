@@ -34,6 +34,7 @@ from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
+from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
 from speechre.vote import PaperVote, VoteRule, vote, vote_rule
@@ -331,7 +332,9 @@ class Extractor:
         decoded = self.engine.decode([self._mel(chunk.samples) for _, chunk in chunks], prompts)
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
-            read = self._reader.beliefs([one.transcript for one in decoded])
+            read = expected_beliefs(
+                self._reader, [[(other.text, other.share) for other in one.transcripts] for one in decoded]
+            )
         constrained = self.checkpoint.config.decode.constrained
         return [
             analyze(one, self._sequencer, self._rule, constrained, beliefs)
@@ -351,4 +354,4 @@ def without_threshold(rule: VoteRule) -> VoteRule:
 
 def _told(analysis: Analysis) -> Analysis:
     """Without what only matters while a chunk is weighed."""
-    return replace(analysis, hypotheses={}, read=None, times=None)
+    return replace(analysis, hypotheses={}, read=None, times=None, other_transcripts=())

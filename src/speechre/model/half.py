@@ -28,11 +28,11 @@ def has_half_kernel() -> bool:
 class HalfLinear(nn.Module):
     """A linear layer with float16 weights: (..., in) to (..., out), float32 in and out."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """``weight`` is (out, in)."""
         super().__init__()
-        weight = linear.weight.detach()
-        bias = torch.zeros(len(weight)) if linear.bias is None else linear.bias.detach()
-        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        bias = torch.zeros(len(weight)) if bias is None else bias.detach()
+        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight.detach(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
@@ -48,7 +48,8 @@ def half_decoder(decoder: Decoder) -> Decoder:
         for path in _STEP_MATRICES:
             parent, _, name = path.rpartition(".")
             owner = layer.get_submodule(parent)
-            setattr(owner, name, HalfLinear(owner.get_submodule(name)))  # type: ignore[arg-type]
+            linear: Any = owner.get_submodule(name)
+            setattr(owner, name, HalfLinear(linear.weight, linear.bias))
     return twin
 
 
