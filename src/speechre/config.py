@@ -119,6 +119,8 @@ class DecodeConfig:
     threshold: float = 0.5  # of the weighted vote's confidence
     calibration: tuple[float, float] = (1.0, 0.0)  # slope and intercept on the logit of the raw support
     reader: bool = True  # a text reader, where the model has one, reads the transcript and votes too
+    second_listener: str = ""  # a model that hears too: the reader reads its transcripts beside this model's own
+    second_share: float = 0.5  # of the belief in what was said; the rest is this model's
     reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
 
 
@@ -250,6 +252,7 @@ def _check(config: Config, where: str) -> None:
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
         "decode.transcript_beams": 1 <= decode.transcript_beams <= 64,
+        "decode.second_share": 0 < decode.second_share < 1,
         "decode.min_votes": decode.min_votes >= 1,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,

@@ -54,7 +54,7 @@ def free_generations(side: object, task: object, told: object) -> list[dict[str,
     engine = sides.TellingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
     out = []
     for recording, one in zip(task.recordings, told, strict=True):  # type: ignore[attr-defined, call-overload]
-        engine.given = [(list(one.transcript_ids), True)]
+        engine.given = [(Generation(one.transcript_ids, 0.0, True),)]
         (decoded,) = engine.decode([sides.mel_of(checkpoint, recording.samples)], [one.relations])
         out.append(dict(decoded.generations))
     return out

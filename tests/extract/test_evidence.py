@@ -74,6 +74,26 @@ def test_a_name_as_another_reading_spells_it_has_the_seconds_of_the_words_in_its
     assert locate(heard, CLOCK).warnings == ("before",)
 
 
+def test_of_two_spellings_of_one_statement_the_surer_is_told() -> None:
+    told = (
+        triplet("Ann Lee", "Oslo", 0.9),
+        replace(triplet("Ann Lee", "Oslo", 0.8), relation="Work_For"),  # another statement
+        triplet("Ann", "Oslo", 0.7),  # the second "Ann": other words
+        triplet("Anne Lea", "Oslo", 0.6),
+        triplet("Bo", "Oslo", 0.5),  # nobody knows where that was said
+    )
+    text = "Ann Lee, Ann said, lives in Oslo now."
+    heard = analysis(*told, transcript=text)
+    assert len(locate(heard, CLOCK).triplets) == 5  # from one transcript all stays
+    found = locate(replace(heard, other_transcripts=("Anne Lea, Ann said, lives in Oslo now.",)), CLOCK).triplets
+    assert [(t.head.text, t.relation) for t in found] == [
+        ("Ann Lee", "Live_In"),
+        ("Ann Lee", "Work_For"),
+        ("Ann", "Live_In"),
+        ("Bo", "Live_In"),
+    ]
+
+
 def test_what_was_not_said_has_the_chunk_s_span_and_a_warning() -> None:
     located = locate(analysis(triplet("Bo", "Oslo")), CLOCK)
     (found,) = located.triplets

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         results = _results(extractor, utterances, predictions)
         checkpoint = extractor.checkpoint
         answers = evaluate_answers(
-            utterances, results, args.protocol, model=checkpoint.model_id, config=checkpoint.config
+            utterances, results, args.protocol, model=extractor.model_id, config=checkpoint.config
         )
     evaluation = answers.evaluation
     if write is not None:

@@ -31,6 +31,7 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "orders": args.orders,
         "beams": args.beams,
         "transcript_beams": args.transcript_beams,
+        "second_listener": "" if args.second_listener == "none" else args.second_listener,
         "threshold": args.threshold,
         "reader": args.use_reader,
     }

@@ -97,6 +97,11 @@ def add_decoding(parser: Parser) -> None:
         help="beams of the transcript, all of which the text reader reads (default: the model's)",
     )
     parser.add_argument(
+        "--second-listener",
+        metavar="DIR|NAME|none",
+        help="a model that hears too and whose transcripts the text reader reads as well (default: the model's)",
+    )
+    parser.add_argument(
         "--threshold",
         type=probability,
         metavar="P",

@@ -8,7 +8,7 @@ hides, and every token carries its own position. So an item's answer does not de
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -144,8 +144,10 @@ class DecodingEngine:
         ``relations`` names the types of each relation prompt; without it the relation head does.
         """
         start = self._clock()
-        encoded, probabilities_BR, cross = self._hear(mels)
-        cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+        with self._hearing():
+            encoded = self.network.encode(mels)
+            probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
+        cross, cross_mask = self._cross_memory(encoded)
         rows = DecoderRows(self._decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
@@ -165,14 +167,29 @@ class DecodingEngine:
         groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
         return self._collect(transcripts, times, probabilities_BR, groups)
 
-    def _hear(self, mels: Sequence[Tensor]) -> tuple[Encoded, Tensor, list[KeyValues]]:
-        """Encoder states, probabilities (B, R) of the relation types, and what the decoder's rows attend to."""
-        dtype, device = self.network.whisper.decoder.embed_tokens.weight.dtype, self.network.device
-        with torch.autocast(device.type, torch.bfloat16) if self._hears_in_bfloat16 else nullcontext():
+    @torch.inference_mode()
+    def transcribe(self, mels: Sequence[Tensor]) -> list[tuple[WeighedTranscript, ...]]:
+        """What may have been said in each, the likeliest first: :meth:`decode` without relations and orders."""
+        with self._hearing():
             encoded = self.network.encode(mels)
-            probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
+        cross, cross_mask = self._cross_memory(encoded)
+        rows = DecoderRows(self._decoder, cross, cross_mask)
+        hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
+        beams = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
+        return [weighed_transcripts(ours, self.sequencer.tokenizer.decode_text) for ours in beams]
+
+    def _hearing(self) -> AbstractContextManager[object]:
+        """The precision in which encoder and relation head compute."""
+        device = self.network.device.type
+        return torch.autocast(device, torch.bfloat16) if self._hears_in_bfloat16 else nullcontext()
+
+    def _cross_memory(self, encoded: Encoded) -> tuple[list[KeyValues], Tensor | None]:
+        """What the decoder's rows attend to, and which of it is real."""
+        dtype = self.network.whisper.decoder.embed_tokens.weight.dtype
+        with self._hearing():
             cross = self.network.cross_memory(encoded)
-        return encoded, probabilities_BR, [KeyValues(keys.to(dtype), values.to(dtype)) for keys, values in cross]
+        mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+        return [KeyValues(keys.to(dtype), values.to(dtype)) for keys, values in cross], mask
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""

@@ -71,8 +71,8 @@ def _hearing_floats(sizes: WhisperConfig, num_frames: int) -> float:
 def _writing_floats(
     sizes: WhisperConfig, model: ModelConfig, decode: DecodeConfig, batch_size: int, num_frames: int, duration_s: float
 ) -> float:
-    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits; of the transcript's search and the
-    orders', which come one after the other, the wider one.
+    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits. The transcript's search and that
+    of the orders come one after the other: the wider one counts.
     """
     token = 2.0 * sizes.decoder_layers * sizes.d_model  # keys and values of all layers
     num_rows = batch_size * len(decode.orders) * decode.beams

@@ -53,6 +53,18 @@ def weighed_transcripts(
     return tuple(WeighedTranscript(text, mass / total) for text, mass in masses.items())
 
 
+def pooled_transcripts(
+    first: Sequence[WeighedTranscript], second: Sequence[WeighedTranscript], second_share: float
+) -> tuple[WeighedTranscript, ...]:
+    """What two listeners heard of one recording, the first one's transcripts first. Each listener has its share of the
+    belief; a text that both wrote has both their beliefs.
+    """
+    shares = {one.text: (1 - second_share) * one.share for one in first}
+    for one in second:
+        shares[one.text] = shares.get(one.text, 0.0) + second_share * one.share
+    return tuple(WeighedTranscript(text, share) for text, share in shares.items())
+
+
 class _Words:
     """The rules of a transcript: any word may follow, and the relation prompt's first token ends it."""
 

@@ -4,13 +4,15 @@ Entities are spans of the transcript, and the decoder's attention says when each
 (:mod:`speechre.decode.alignment`). A text that stands there several times is taken where it makes the shortest
 statement: of all places of head and tail the two that do not overlap and lie closest together, of equals the first.
 A name that only another reading of the sound spells so (:mod:`speechre.decode.transcripts`) was said where the
-transcript has the words that are aligned with it: it has seconds, but no characters.
+transcript has the words that are aligned with it: it has seconds, but no characters. Of several spellings of one
+statement the surest is told.
 What cannot be placed has the whole chunk's span; the entity is marked so, and a warning says why.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
 
@@ -18,7 +20,7 @@ from speechre.decode.alignment import TranscriptTimes
 from speechre.decode.ensemble import Analysis
 from speechre.extract.chunks import TimeMap
 from speechre.reader.projection import align_characters
-from speechre.types import Entity
+from speechre.types import Entity, Triplet
 
 Place = tuple[int, int]
 """A half-open span of characters of the transcript."""
@@ -51,10 +53,35 @@ def locate(analysis: Analysis, clock: TimeMap) -> Analysis:
         located.append(replace(triplet, head=ends[0], tail=ends[1]))
     return replace(
         analysis,
-        triplets=tuple(located),
+        triplets=_told_once(located) if analysis.other_transcripts else tuple(located),
         transcript=None if transcript is None else transcript[slice(*kept)],
         warnings=(*analysis.warnings, *_warnings(missing, transcript)),
     )
+
+
+def _told_once(triplets: Iterable[Triplet]) -> tuple[Triplet, ...]:
+    """Without what a surer triplet says of the same words: only one spelling of a name was said there.
+
+    Several transcripts spell a name in several ways, and each may be believed. ``triplets`` come by falling confidence.
+    """
+    kept: list[Triplet] = []
+    for triplet in triplets:
+        if not any(_is_said_at_once(triplet, surer) for surer in kept):
+            kept.append(triplet)
+    return tuple(kept)
+
+
+def _is_said_at_once(triplet: Triplet, other: Triplet) -> bool:
+    if triplet.relation != other.relation or "chunk" in (triplet.times_of, other.times_of):
+        return False
+    return _share_words(triplet.head, other.head) and _share_words(triplet.tail, other.tail)
+
+
+def _share_words(entity: Entity, other: Entity) -> bool:
+    """Whether more than half of the shorter one's time is the other's too."""
+    spans = [(one.start_s or 0.0, one.end_s or 0.0) for one in (entity, other)]
+    shared_s = min(end for _, end in spans) - max(start for start, _ in spans)
+    return shared_s > min(end - start for start, end in spans) / 2
 
 
 def _warnings(missing: dict[str, None], transcript: str | None) -> tuple[str, ...]:

@@ -25,15 +25,16 @@ from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
+from speechre.decode.transcripts import pooled_transcripts
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
 from speechre.extract.evidence import locate
+from speechre.extract.listener import Listener, mel_of
 from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
 from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
-from speechre.model.log_mel import log_mel
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
@@ -100,9 +101,28 @@ class Extractor:
         if checkpoint.reader is not None and config.decode.reader and config.model.transcript:
             self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
+        self._second = self._second_listener()
         sizes = checkpoint.network.config
         self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, config.model, config.decode)
+
+    def _second_listener(self) -> Listener | None:
+        decode = self.checkpoint.config.decode
+        if not decode.second_listener or not decode.reader:  # a reader that is switched off reads nobody's transcripts
+            return None
+        if self._reader is None:
+            raise UsageError(
+                f"second listener {decode.second_listener}: {self.checkpoint.model_id} has no text reader to read its "
+                'transcripts; choose a model that has one, or "none"'
+            )
+        device = str(self.checkpoint.network.device)
+        return Listener(decode.second_listener, device, decode.transcript_beams)
+
+    @property
+    def model_id(self) -> str:
+        """Which weights answer: ``name@hash``, and behind a plus those of a second listener."""
+        own = self.checkpoint.model_id
+        return own if self._second is None else f"{own}+{self._second.model_id}"
 
     @classmethod
     def from_pretrained(
@@ -207,7 +227,7 @@ class Extractor:
             id=recording.id,
             source=recording.source,
             duration_s=recording.duration_s,
-            model=self.checkpoint.model_id,
+            model=self.model_id,
             triplets=analysis.triplets,
             transcript=analysis.transcript,
             relation_probabilities=analysis.relation_probabilities,
@@ -329,7 +349,14 @@ class Extractor:
         if self.relations_of is not None:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
         self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
-        decoded = self.engine.decode([self._mel(chunk.samples) for _, chunk in chunks], prompts)
+        sounds = [chunk.samples for _, chunk in chunks]
+        decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts)
+        if self._second is not None:
+            share = self.checkpoint.config.decode.second_share
+            pairs = zip(decoded, self._second.transcribe(sounds), strict=True)
+            decoded = [
+                replace(one, transcripts=pooled_transcripts(one.transcripts, others, share)) for one, others in pairs
+            ]
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = expected_beliefs(
@@ -340,11 +367,6 @@ class Extractor:
             analyze(one, self._sequencer, self._rule, constrained, beliefs)
             for one, beliefs in zip(decoded, read, strict=True)
         ]
-
-    def _mel(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        checkpoint = self.checkpoint
-        model, num_mel_bins = checkpoint.config.model, checkpoint.network.config.num_mel_bins
-        return log_mel(torch.from_numpy(samples), num_mel_bins, model.exact_length, model.tail_s)
 
 
 def without_threshold(rule: VoteRule) -> VoteRule:

@@ -1,8 +1,8 @@
 """Reading what may have been said: beliefs averaged over several transcripts of one recording.
 
-The probability of a triplet is its probability in each transcript, weighed by how likely that transcript is. So a triplet
-whose name every transcript spells alike is believed, and one that stands on a misheard name in a single one is not; and a
-name that only the second transcript got right can still be found.
+The probability of a triplet is its probability in each transcript, weighed by how likely that transcript is. So a
+triplet whose name every transcript spells alike is believed, and one that stands on a misheard name in a single one is
+not; and a name that only the second transcript got right can still be found.
 """
 
 from __future__ import annotations
