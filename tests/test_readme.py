@@ -63,4 +63,4 @@ def test_the_output_shown_is_the_output(capsys: pytest.CaptureFixture[str], monk
 def test_the_python_example_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     exec(compile(block_under("In Python"), "README.md", "exec"), {})
-    assert "Hamilton" in capsys.readouterr().out
+    assert "General Motors" in capsys.readouterr().out
