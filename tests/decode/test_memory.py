@@ -38,7 +38,12 @@ torch.set_num_threads(1)
 checkpoint = load_checkpoint(model)
 config = checkpoint.config
 decode = replace(
-    config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest, hearing="float32"
+    config.decode,
+    orders=config.decode.orders[:orders],
+    beams=beams,
+    transcript_beams=1,  # of noise the likeliest transcript is empty, and then there is nothing to answer
+    max_new_tokens=longest,
+    hearing="float32",
 )
 engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
 torch.manual_seed(0)
@@ -59,7 +64,11 @@ def measured_and_predicted(
     checkpoint = load_checkpoint(model)
     config = checkpoint.config
     decode = dataclasses.replace(
-        config.decode, orders=config.decode.orders[:orders], beams=beams, max_new_tokens=longest
+        config.decode,
+        orders=config.decode.orders[:orders],
+        beams=beams,
+        transcript_beams=1,
+        max_new_tokens=longest,
     )
     sizes = checkpoint.network.config
     return float(done.stdout), predicted_growth_mib(sizes, config.model, decode, batch, seconds)
@@ -95,6 +104,7 @@ def test_more_of_anything_takes_no_less() -> None:
     assert predicted(seconds=20.0) > 1.25 * once
     assert predicted(beams=8) > once
     assert predicted(beams=8, orders=("hrt",)) < predicted(beams=8)
+    assert predicted(16, transcript_beams=16) > predicted(16, transcript_beams=8) > predicted(16)
     # Without the copy constraint every row has logits over the whole vocabulary.
     assert predicted(beams=8, copy_entities=False) > predicted(beams=8)
     padded = predicted_growth_mib(TINY_EN, ModelConfig(exact_length=False), DecodeConfig(), 4, 10.0)
