@@ -174,9 +174,13 @@ class DecodingEngine:
             encoded = self.network.encode(mels)
         cross, cross_mask = self._cross_memory(encoded)
         rows = DecoderRows(self._decoder, cross, cross_mask)
-        hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
-        beams = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
+        beams = self._transcript_writer.search(rows, encoded.num_frames.tolist())
         return [weighed_transcripts(ours, self.sequencer.tokenizer.decode_text) for ours in beams]
+
+    @property
+    def _transcript_writer(self) -> TranscriptWriter:
+        assert self._writer is not None, "only models with a transcript write one"
+        return self._writer
 
     def _hearing(self) -> AbstractContextManager[object]:
         """The precision in which encoder and relation head compute."""
@@ -204,11 +208,10 @@ class DecodingEngine:
         self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded, cross: list[KeyValues], cross_mask: Tensor | None
     ) -> list[tuple[Generation, ...]]:
         """What each utterance says, best first; the prompts of ``rows`` then hold the best of each."""
-        assert self._writer is not None, "only models with a transcript write one"
         num_frames = encoded.num_frames.tolist()
         if self.config.transcript_beams == 1:
-            return self._writer.write(rows, hidden_BD, num_frames)
-        beams = self._writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
+            return self._transcript_writer.write(rows, hidden_BD, num_frames)
+        beams = self._transcript_writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
         self._feed_prompts(rows, [best.ids for best, *_ in beams])
         return beams
 

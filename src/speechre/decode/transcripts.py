@@ -85,6 +85,7 @@ class TranscriptWriter:
 
     def __init__(self, network: SpeechReNetwork, sequencer: Sequencer, config: DecodeConfig) -> None:
         self._sequencer = sequencer
+        self._device = network.device
         self._num_beams = config.transcript_beams
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
@@ -110,7 +111,7 @@ class TranscriptWriter:
         written: list[list[int]] = [[] for _ in limits]
         is_open = [True] * len(limits)
         is_finished = [False] * len(limits)
-        device = hidden_BD.device
+        device = self._device
         while True:
             for row, token in enumerate(self._next_word(hidden_BD)):
                 if not is_open[row]:
@@ -128,8 +129,11 @@ class TranscriptWriter:
 
     def search(self, rows: DecoderRows, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """The beams of each, best first. ``rows`` are new ones, and of no use afterwards."""
+        device = self._device
+        if self._num_beams == 1:
+            starts = torch.tensor([self._sequencer.start_ids()] * len(num_frames), device=device)
+            return self.write(rows, rows.feed(starts), num_frames)
         *start, last = self._sequencer.start_ids()
-        device = self._words._floor_V.device
         rows.feed(torch.tensor([start] * len(num_frames), device=device))
         rows.branch(1)
         hidden_ND = rows.feed(torch.tensor([[last]] * len(num_frames), device=device))

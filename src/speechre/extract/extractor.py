@@ -103,6 +103,8 @@ class Extractor:
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         self._second = self._second_listener()
         sizes = checkpoint.network.config
+        if self._second is not None and self._second.sizes.d_model > sizes.d_model:
+            sizes = self._second.sizes  # memory is planned for the wider of the two
         self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, config.model, config.decode)
 

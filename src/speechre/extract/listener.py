@@ -41,6 +41,7 @@ class Listener:
         # Its own text reader and its orders are not asked.
         decode = replace(config.decode, transcript_beams=transcript_beams, second_listener="")
         self.model_id = checkpoint.model_id
+        self.sizes = checkpoint.network.config
         self._checkpoint = replace(checkpoint, reader=None)
         self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
 

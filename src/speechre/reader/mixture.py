@@ -7,10 +7,10 @@ not; and a name that only the second transcript got right can still be found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from speechre.metrics import normalize_text
+from speechre.metrics import triplet_key
 from speechre.reader.reader import TextReader
 from speechre.types import Triplet
 
@@ -39,11 +39,11 @@ def _all_beliefs(reader: TextReader, texts: Sequence[str]) -> Iterator[tuple[Tri
 
 
 def _expected(readings: Sequence[tuple[tuple[Triplet, ...], float]]) -> tuple[Triplet, ...]:
-    sums: dict[tuple[str, str, str], float] = {}
-    spelled: dict[tuple[str, str, str], tuple[float, Triplet]] = {}
+    sums: dict[Hashable, float] = {}
+    spelled: dict[Hashable, tuple[float, Triplet]] = {}
     for triplets, share in readings:
         for triplet in triplets:
-            key = normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
+            key = triplet_key(triplet, "boundary")
             believed = share * (triplet.confidence or 0.0)
             sums[key] = sums.get(key, 0.0) + believed
             if key not in spelled or believed > spelled[key][0]:
