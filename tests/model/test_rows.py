@@ -77,3 +77,19 @@ def test_rows_branch_once_and_then_take_equal_lengths(network: SpeechReNetwork) 
         rows.branch(2)
     with pytest.raises(ValueError, match="same number of tokens"):
         rows.feed(torch.tensor([[1]] * 6), torch.tensor([[True]] * 6))
+
+
+@torch.inference_mode()
+def test_rows_may_branch_before_they_have_read_anything(network: SpeechReNetwork) -> None:
+    mels = random_mels(2, seed=4)
+    encoded = network.encode(mels)
+    mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
+    rows = DecoderRows(network.whisper.decoder, network.cross_memory(encoded), mask)
+    rows.branch(1)
+    rows.feed(torch.tensor([[50257, 5], [50257, 6]]))
+    rows.select(torch.tensor([0, 0, 1, 1]))
+    written = [[50257, 5, 20], [50257, 5, 21], [50257, 6, 22], [50257, 6, 23]]
+    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    for n, ids in enumerate(written):
+        cross = network.cross_memory(network.encode([mels[n // 2]]))
+        assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)

@@ -1,7 +1,7 @@
-"""A triplet that is told a second time ends the answer.
+"""What a small network repeats, it mostly goes on repeating until its room is used up, while the whole batch waits.
 
-An answer is a set, so what is told again adds nothing; and a small network that tells something again mostly goes on
-telling it until its room is used up, while the whole batch waits.
+An answer is a set, so what is told again adds nothing: a triplet that is told a second time ends it. A transcript may
+say something twice, people do; words that come a third time in a row end it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,27 @@ from torch import Tensor
 from speechre.decode.constraints import TokenGrammar
 
 _Element = tuple[int, ...]
+
+_TIMES = 3
+_REPEATED_MIN = 24  # tokens: "no, no, no, no" and "and so on, and so on, and so on" are things that people say
+
+
+def circle_of(ids: Sequence[int]) -> int:
+    """After how many tokens the end of ``ids`` repeats itself: the same ones three times in a row, in 24 tokens or
+    more. 0 where nothing is.
+    """
+    for period in range(1, len(ids) // _TIMES + 1):
+        length = period * max(_TIMES, -(-_REPEATED_MIN // period))
+        if length <= len(ids) and ids[-length:-period] == ids[-length + period :]:
+            return period
+    return 0
+
+
+def said_once(ids: tuple[int, ...], period: int) -> tuple[int, ...]:
+    """``ids`` without the repetitions at their end."""
+    while period and ids[-2 * period : -period] == ids[-period:]:
+        ids = ids[:-period]
+    return ids
 
 
 class ToldRows:

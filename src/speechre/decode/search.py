@@ -17,6 +17,8 @@ from torch import Tensor
 
 from speechre.model.rows import DecoderRows
 
+_BLOCK = 64
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -104,11 +106,27 @@ def top_candidates(
     num_groups, num_beams, num_tokens = log_probs_GKU.shape
     total = scores_GK[:, :, None] + log_probs_GKU
     count = min(num_candidates, num_beams * num_tokens)
-    best, index = total.view(num_groups, -1).topk(count, dim=1)
+    best, index = _highest(total.view(num_groups, -1), count)
     beams, tokens = index // num_tokens, index % num_tokens
     if vocabulary is not None:
         tokens = vocabulary[tokens]
     return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]
+
+
+def _highest(rows_GN: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As ``rows_GN.topk(count)``, which on a CPU reads and moves every number once more: the highest of all lie in the
+    blocks with the highest maxima.
+    """
+    num_blocks = rows_GN.shape[1] // _BLOCK
+    if num_blocks < 2 * count:
+        return rows_GN.topk(count, dim=1)
+    whole = num_blocks * _BLOCK
+    blocks = rows_GN[:, :whole].reshape(len(rows_GN), num_blocks, _BLOCK).amax(2).topk(count, dim=1).indices
+    columns = (blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=blocks.device)).flatten(1)
+    rest = torch.arange(whole, rows_GN.shape[1], device=blocks.device).expand(len(rows_GN), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    best, index = rows_GN.gather(1, columns).topk(count, dim=1)
+    return best, columns.gather(1, index)
 
 
 class Rules(Protocol):

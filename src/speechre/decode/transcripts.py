@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from speechre.config import DecodeConfig
 from speechre.decode.constraints import transcript_mask
+from speechre.decode.repetition import circle_of, said_once
 from speechre.decode.search import Generation, Group, search_groups
 from speechre.model.best_token import BestToken
 from speechre.model.half import HalfLinear, has_half_kernel
@@ -66,18 +67,31 @@ def pooled_transcripts(
 
 
 class _Words:
-    """The rules of a transcript: any word may follow, and the relation prompt's first token ends it."""
+    """The rules of a transcript: any word may follow, and the relation prompt's first token ends it.
+
+    A row that goes in circles can only end, at no cost: otherwise a row that leaves the circle for a word would beat
+    it, and go on with it.
+    """
 
     vocabulary: Tensor | None = None
 
-    def __init__(self, allowed_V: Tensor) -> None:
-        self._floor_V = torch.zeros(len(allowed_V), device=allowed_V.device).masked_fill_(~allowed_V, -torch.inf)
+    def __init__(self, floor_V: Tensor, end_id: int, num_rows: int) -> None:
+        """``floor_V`` is added to the logits: minus infinity for what is no word."""
+        self._floor_V = floor_V
+        self._end_id = end_id
+        self._written: list[tuple[int, ...]] = [()] * num_rows
 
     def mask(self, logits_NU: Tensor) -> Tensor:
-        return logits_NU + self._floor_V
+        masked_NU = logits_NU + self._floor_V
+        for row, ids in enumerate(self._written):
+            if circle_of(ids):
+                masked_NU[row, : self._end_id] = -torch.inf
+                masked_NU[row, self._end_id + 1 :] = -torch.inf
+        return masked_NU
 
     def advance(self, parents: list[int], tokens: list[int]) -> None:
-        """Every row may go on as every other."""
+        """Row i goes on from row ``parents[i]`` with ``tokens[i]``."""
+        self._written = [(*self._written[parent], token) for parent, token in zip(parents, tokens, strict=True)]
 
 
 class TranscriptWriter:
@@ -95,7 +109,7 @@ class TranscriptWriter:
             return
         # Trained transcripts end in one way; in greedy search Whisper's own end stops a network that never learned it.
         allowed_V[sequencer.tokenizer.eot_id] = False
-        self._words = _Words(allowed_V)
+        self._floor_V = torch.zeros(len(allowed_V), device=network.device).masked_fill_(~allowed_V, -torch.inf)
         is_half = config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel()
         half = HalfLinear(weight_VD) if is_half else None
         self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD))
@@ -118,7 +132,7 @@ class TranscriptWriter:
                     continue
                 if token in ends:
                     is_open[row], is_finished[row] = False, True
-                elif len(written[row]) >= limits[row]:
+                elif len(written[row]) >= limits[row] or circle_of(written[row]):
                     is_open[row] = False
                 else:
                     written[row].append(token)
@@ -129,14 +143,23 @@ class TranscriptWriter:
 
     def search(self, rows: DecoderRows, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """The beams of each, best first. ``rows`` are new ones, and of no use afterwards."""
-        device = self._device
+        starts = torch.tensor([self._sequencer.start_ids()] * len(num_frames), device=self._device)
         if self._num_beams == 1:
-            starts = torch.tensor([self._sequencer.start_ids()] * len(num_frames), device=device)
             return self.write(rows, rows.feed(starts), num_frames)
-        *start, last = self._sequencer.start_ids()
-        rows.feed(torch.tensor([start] * len(num_frames), device=device))
+        # A prompt of two tokens is not worth two parts of attention: every row keeps its own.
         rows.branch(1)
-        hidden_ND = rows.feed(torch.tensor([[last]] * len(num_frames), device=device))
+        hidden_ND = rows.feed(starts)
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
-        search_groups(rows, hidden_ND, self._project, self._words, groups, 1, self._sequencer.relations_id)
-        return [group.best() for group in groups]
+        end_id = self._sequencer.relations_id
+        words = _Words(self._floor_V, end_id, len(num_frames))
+        search_groups(rows, hidden_ND, self._project, words, groups, 1, end_id)
+        return [_cut_circles(group.best()) for group in groups]
+
+
+def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:
+    """Words that were written again and again stand once, in a generation that came to no end by itself."""
+    cut = [
+        replace(beam, ids=said_once(beam.ids, period), is_finished=False) if (period := circle_of(beam.ids)) else beam
+        for beam in beams
+    ]
+    return tuple(sorted(cut, key=lambda beam: not beam.is_finished))

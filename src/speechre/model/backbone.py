@@ -39,6 +39,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
+        self.qkv_proj: nn.Module | None = None
+        """The three of self-attention in one, where somebody put them together (:mod:`speechre.model.half`)."""
 
     def _split(self, x_NTD: Tensor) -> Tensor:
         rows, length, width = x_NTD.shape
@@ -52,6 +54,13 @@ class Attention(nn.Module):
         """Queries (N, H, T, C) of ``x_NTD``, not scaled."""
         return self._split(self.q_proj(x_NTD))
 
+    def among(self, x_NTD: Tensor) -> tuple[Tensor, KeyValues]:
+        """For self-attention: :meth:`queries` and :meth:`project` of the same ``x_NTD``."""
+        if self.qkv_proj is None:
+            return self.queries(x_NTD), self.project(x_NTD)
+        queries, keys, values = map(self._split, self.qkv_proj(x_NTD).chunk(3, dim=-1))
+        return queries, KeyValues(keys, values)
+
     def forward(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
         """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T,
         length).
@@ -59,10 +68,13 @@ class Attention(nn.Module):
         Where ``memory`` has fewer rows than x, each of its rows serves the next N / B rows of x: these become more
         queries of one attention instead of copies of the memory.
         """
-        num_rows, length, width = x_NTD.shape
-        queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, width))
+        queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, x_NTD.shape[-1]))
+        return self.attend(queries, memory, mask).view(x_NTD.shape)
+
+    def attend(self, queries: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
+        """What ``queries`` (rows, H, T, C) find in ``memory``, projected: (rows, T, D)."""
         attended = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).reshape(num_rows, length, width))  # type: ignore[no-any-return]
+        return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def weights(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
         """Where each head looks: (N, H, T, length), each row of sum 1; one row of memory for each row of x."""
@@ -90,7 +102,7 @@ class EncoderLayer(nn.Module):
 
     def forward(self, hidden_BSD: Tensor, mask: Tensor | None) -> Tensor:
         normed = self.self_attn_layer_norm(hidden_BSD)
-        hidden_BSD = hidden_BSD + self.self_attn(normed, self.self_attn.project(normed), mask)
+        hidden_BSD = hidden_BSD + self.self_attn.attend(*self.self_attn.among(normed), mask)
         return hidden_BSD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden_BSD))))  # type: ignore[no-any-return]
 
 
@@ -196,7 +208,7 @@ class Decoder(nn.Module):
         """
 
         def among_themselves(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
-            return attention(normed_NTD, attention.project(normed_NTD), self_mask)  # type: ignore[no-any-return]
+            return attention.attend(*attention.among(normed_NTD), self_mask)
 
         def to_memory(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
             return attention(normed_NTD, cross[layer], cross_mask)  # type: ignore[no-any-return]

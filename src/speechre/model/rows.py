@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from speechre.model.backbone import Attention, Decoder, KeyValues
 
@@ -155,25 +156,31 @@ class DecoderRows:
 
     def _attend(self, layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
         """Self-attention of new tokens over the memory, which then holds them too."""
+        queries_NHTC, new = attention.among(normed_NTD)
         if self._rows_each is None:
-            self._prompts[layer].append(attention.project(normed_NTD))
-            return attention(normed_NTD, self._prompts[layer].read(), self._mask)  # type: ignore[no-any-return]
-        return self._attend_to_both(layer, attention, normed_NTD)
-
-    def _attend_to_both(self, layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
-        """One softmax over an utterance's prompt and each row's own tokens; the prompt is not copied to the rows."""
-        num_rows, length, width = normed_NTD.shape
+            self._prompts[layer].append(new)
+            return attention.attend(queries_NHTC, self._prompts[layer].read(), self._mask)
         rows_each = self._rows_each
-        assert rows_each is not None
 
         def fold(x_NHTC: Tensor) -> Tensor:
             return x_NHTC.view(-1, rows_each, *x_NHTC.shape[1:]).transpose(1, 2)
 
-        self._own[layer].append(KeyValues(*map(fold, attention.project(normed_NTD))))
+        self._own[layer].append(KeyValues(*map(fold, new)))
+        queries = fold(queries_NHTC)  # (B, H, R, T, C)
+        if self._prompts[layer].length:
+            attended = self._attend_to_both(layer, queries)
+        else:
+            keys, values = (part.flatten(0, 1) for part in self._own[layer].read())
+            attended = F.scaled_dot_product_attention(queries.flatten(0, 1), keys, values, attn_mask=self._mask)
+        attended = attended.view(queries.shape).permute(0, 2, 3, 1, 4)
+        return attention.out_proj(attended.reshape(normed_NTD.shape))  # type: ignore[no-any-return]
+
+    def _attend_to_both(self, layer: int, queries: Tensor) -> Tensor:
+        """One softmax over an utterance's prompt and each row's own tokens; the prompt is not copied to the rows."""
         own, prompt = self._own[layer].read(), self._prompts[layer].read()
-        queries = fold(attention.queries(normed_NTD))  # (B, H, R, T, C)
         queries = queries * queries.shape[-1] ** -0.5
         shape = queries.shape
+        rows_each, length = shape[2:4]
         of_prompt = queries.reshape(*shape[:2], rows_each * length, shape[-1]) @ prompt.keys.transpose(-1, -2)
         if self._prompt_bias is not None:
             of_prompt = of_prompt + self._prompt_bias
@@ -183,5 +190,4 @@ class DecoderRows:
         num_prompt = of_prompt.shape[-1]
         weights = torch.cat([of_prompt.view(*shape[:-1], num_prompt), of_own], dim=-1).softmax(dim=-1)
         to_prompt = weights[..., :num_prompt].reshape(*shape[:2], rows_each * length, num_prompt)
-        attended = (to_prompt @ prompt.values).view(shape) + weights[..., num_prompt:] @ own.values
-        return attention.out_proj(attended.permute(0, 2, 3, 1, 4).reshape(num_rows, length, width))  # type: ignore[no-any-return]
+        return (to_prompt @ prompt.values).view(shape) + weights[..., num_prompt:] @ own.values
