@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import PROTOCOL, Bench, Row
-from speechre.cli.train import split_overrides
+from speechre.cli.overrides import split_overrides
 from speechre.config import Config, load_config
 from speechre.data.store import read_manifest
 from speechre.errors import SpeechreError, UsageError

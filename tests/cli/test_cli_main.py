@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import speechre
-from speechre.cli import main
+from speechre.cli import build_parser, main
 from speechre.data.formats.table import FORMATS
 from speechre.errors import DataError, UsageError
 
@@ -22,6 +22,10 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out.startswith(f"usage: {f'speechre {command}'.strip()} ")
     assert err == ""
+
+
+def test_help_says_of_each_command_what_its_own_parser_says() -> None:
+    assert build_parser(()).format_help() == build_parser().format_help()
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speechre.cli import main
-from speechre.cli.train import split_overrides
+from speechre.cli.overrides import split_overrides
 from speechre.errors import UsageError
 from speechre.model.checkpoint import load_checkpoint
 

@@ -31,9 +31,12 @@ def test_what_is_not_there_is_refused(name: str, message: str, monkeypatch: pyte
         choose_device(name)
 
 
-@pytest.mark.parametrize(("bfloat16_s", "expected"), [(0.5, "bf16"), (0.9, "no"), (2.0, "no")])
+@pytest.mark.parametrize(
+    ("capability", "bfloat16_s", "expected"),
+    [("AVX512", 0.5, "bf16"), ("AVX512", 0.9, "no"), ("DEFAULT", 0.5, "bf16"), ("AVX2", 0.5, "no")],
+)
 def test_auto_precision_is_bfloat16_where_that_multiplies_clearly_faster(
-    monkeypatch: pytest.MonkeyPatch, bfloat16_s: float, expected: str
+    monkeypatch: pytest.MonkeyPatch, capability: str, bfloat16_s: float, expected: str
 ) -> None:
     clock = [0.0]
     real = torch.ones
@@ -48,6 +51,7 @@ def test_auto_precision_is_bfloat16_where_that_multiplies_clearly_faster(
         return clock[0]
 
     step_s = 1.0
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch, "ones", ones)
     monkeypatch.setattr(device, "perf_counter", tick)
     device._is_fast_in_bfloat16.cache_clear()

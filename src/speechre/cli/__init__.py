@@ -1,20 +1,21 @@
 """The command line: ``speechre COMMAND``. stdout is data, stderr is messages and progress.
 
 Exit codes: 0 done, 1 findings or failed items, 2 usage, 130 interrupted, 141 when the reader of stdout went
-away. Building the parser loads nothing heavy; each command loads what it needs when it runs.
+away. A command's module is loaded when that command is asked for, and what it needs when it runs.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 
 from speechre import __version__
-from speechre.cli import calibrate, compare, data, evaluate, extract, finetune, score, train, train_reader
 from speechre.cli.options import Parser
 from speechre.cli.output import discard_stdout, message, report_error
+from speechre.cli.overrides import split_overrides
 from speechre.errors import SpeechreError, UsageError
 
 INTERRUPTED = 130
@@ -31,13 +32,30 @@ Speech in, relation triplets out.
 _EPILOG = "Exit codes: 0 done, 1 findings or failed items, 2 usage. stdout is data, stderr is messages."
 
 
-def build_parser() -> Parser:
-    """The parser of all commands."""
+_COMMANDS = {
+    "extract": "triplets from recordings",
+    "evaluate": "a model on a manifest",
+    "score": "predictions against annotation",
+    "compare": "two reports against each other",
+    "finetune": "your own relations, from annotated recordings",
+    "train": "a model from a recipe",
+    "train-reader": "a text model that reads transcripts",
+    "calibrate": "a model's thresholds and confidence",
+    "data": "manifests: import, export, candidates, annotate, validate, split, synthesize",
+}
+"""What there is, and what each one's own parser says of it."""
+
+
+def build_parser(wanted: Collection[str] = tuple(_COMMANDS)) -> Parser:
+    """The parser of all commands, with the arguments of those that are ``wanted``."""
     parser = Parser(prog="speechre", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"speechre {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (extract, evaluate, score, compare, finetune, train, train_reader, calibrate, data):
-        module.add_parser(commands)
+    for name, what in _COMMANDS.items():
+        if name in wanted:
+            import_module(f"speechre.cli.{name.replace('-', '_')}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=what)
     return parser
 
 
@@ -71,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    parser = build_parser()
-    argv, overrides = train.split_overrides(argv)
+    parser = build_parser(argv)
+    argv, overrides = split_overrides(argv)
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help and --version; errors raise UsageError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,30 +17,6 @@ Train a model as a recipe says. Any setting of the recipe can be changed:
 
 The output folder gets model (the last), best (the best on dev), metrics.jsonl, tensorboard and checkpoint
 (what --resume continues). Ctrl-C saves before it stops. The last model's folder is printed at the end."""
-
-_OVERRIDE = re.compile(r"--([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:=(.*))?", re.DOTALL)
-
-
-def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Takes ``--section.key value`` and ``--section.key=value`` out of ``argv``.
-
-    Raises :class:`UsageError` on one without a value.
-    """
-    rest: list[str] = []
-    overrides: dict[str, str] = {}
-    arguments = iter(argv)
-    for argument in arguments:
-        if argument == "--":
-            return [*rest, argument, *arguments], overrides
-        match = _OVERRIDE.fullmatch(argument)
-        if match is None:
-            rest.append(argument)
-            continue
-        value = match[2] if match[2] is not None else next(arguments, None)
-        if value is None:
-            raise UsageError(f'{argument} has no value; see "speechre train --help"')
-        overrides[match[1]] = value
-    return rest, overrides
 
 
 def add_parser(commands: Commands) -> None:

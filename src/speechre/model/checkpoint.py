@@ -27,6 +27,7 @@ from torch import Tensor
 from speechre.config import Config
 from speechre.errors import CheckpointError, SpeechreError
 from speechre.model.backbone import sinusoids
+from speechre.model.blank import blank_modules
 from speechre.model.card import model_card
 from speechre.model.network import SpeechReNetwork
 from speechre.model.quantize import pack, unpack
@@ -299,7 +300,7 @@ def _load_reader(folder: Path, data: Any, state: dict[str, Tensor], schema: Sche
 
 
 def _make_network(state: dict[str, Tensor], path: Path, whisper: WhisperConfig, num_relations: int) -> SpeechReNetwork:
-    with torch.device("meta"):  # no time for a random start that is overwritten at once
+    with blank_modules():
         network = SpeechReNetwork(whisper, num_relations)
     if _ENCODER_POSITIONS not in state:
         state = {**state, _ENCODER_POSITIONS: sinusoids(whisper.max_source_positions, whisper.d_model)}

@@ -46,6 +46,8 @@ def choose_precision(name: Literal["auto", "no", "bf16"], device: str) -> Litera
 def _is_fast_in_bfloat16(device_type: str) -> bool:
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device_type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return False  # no instructions for it: not worth the tenth of a second
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(256, 256, dtype=dtype, device=device_type)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from speechre.model.blank import blank_modules
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import new_tokens
 from speechre.model.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ def with_schema(
     for part in ("weight", "bias"):
         state[_CLASSIFIER + part] = grown_rows(state[_CLASSIFIER + part], old.relation_types, new.relation_types)
     config = replace(network.config, vocab_size=grown_tokenizer.vocab_size)
-    with torch.device("meta"):  # no random start that is overwritten at once
+    with blank_modules():
         grown = SpeechReNetwork(config, len(new.relation_types))
     grown.load_state_dict({name: tensor.detach().clone() for name, tensor in state.items()}, assign=True)
     return grown.eval(), grown_tokenizer

@@ -48,7 +48,7 @@ class Tokenizer:
         self.notimestamps_id = self.token_id(_NO_TIMESTAMPS)
         self._whisper_vocab_size = self.token_id(_TIMESTAMPS[-1]) + 1
         self._text = _text_tokenizer(data, where)
-        self._bytes = _token_bytes(self._name_of, self.eot_id, where)
+        _check_characters(self._name_of, self.eot_id, where)
 
     @classmethod
     def from_whisper(cls, tokenizer_json: str, new_tokens: Sequence[str]) -> Tokenizer:
@@ -122,7 +122,7 @@ class Tokenizer:
         """The bytes that a token stands for; of a special token, its name. Raises :class:`CheckpointError` if
         unknown."""
         if 0 <= token_id < self.num_text_tokens:
-            return self._bytes[token_id]
+            return bytes(map(_byte_of_character().__getitem__, self._name_of[token_id]))
         return self.token_name(token_id).encode("utf-8")
 
     # --- ids ---
@@ -294,11 +294,9 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(shifted)}
 
 
-def _token_bytes(name_of: dict[int, str], num_text_tokens: int, where: str) -> tuple[bytes, ...]:
-    table = _byte_of_character()
-    try:
-        return tuple(bytes(table[c] for c in name_of[token_id]) for token_id in range(num_text_tokens))
-    except KeyError as error:
+def _check_characters(name_of: dict[int, str], num_text_tokens: int, where: str) -> None:
+    unknown = set("".join(name_of[token_id] for token_id in range(num_text_tokens))) - _byte_of_character().keys()
+    if unknown:
         raise CheckpointError(
-            f"{where}: {error} is not a character of byte-level BPE; expected Whisper's vocabulary"
-        ) from None
+            f"{where}: {min(unknown)!r} is not a character of byte-level BPE; expected Whisper's vocabulary"
+        )

