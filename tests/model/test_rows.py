@@ -93,3 +93,9 @@ def test_rows_may_branch_before_they_have_read_anything(network: SpeechReNetwork
     for n, ids in enumerate(written):
         cross = network.cross_memory(network.encode([mels[n // 2]]))
         assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)
+    rows.select(torch.tensor([3, 2]), torch.tensor([1]))
+    written = [[*written[3], 30], [*written[2], 31]]
+    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    for n, ids in enumerate(written):
+        cross = network.cross_memory(network.encode([mels[1]]))
+        assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)

@@ -20,6 +20,7 @@ from speechre.cli.graph import (
     add_merging,
     check_graph_arguments,
 )
+from speechre.cli.loading import loading
 from speechre.cli.options import Commands, add_decoding, add_output, positive_int
 from speechre.cli.output import (
     Output,
@@ -131,7 +132,9 @@ def _model(args: argparse.Namespace, num_files: int) -> Iterator[tuple[int, _Ext
     """The number of the model's orders, and what extracts: in this process or in several."""
     # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
     from speechre.cli.model import extractor_settings, make_extractor
-    from speechre.model.checkpoint import DEFAULT_MODEL
+
+    with loading():
+        from speechre.model.checkpoint import DEFAULT_MODEL
 
     args.model = DEFAULT_MODEL if args.model is None else args.model
     settings = extractor_settings(args)

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from speechre.cli.loading import loading
 from speechre.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class ExtractorSettings:
     overrides: dict[str, Any]
 
 
+@loading()
 def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     """Only what the user gave overrides the model's own config. Raises :class:`UsageError`."""
     from speechre.model.device import choose_device
@@ -46,6 +48,7 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     return ExtractorSettings(args.model, choose_device(args.device), args.batch_size, overrides)
 
 
+@loading()
 def make_extractor(settings: ExtractorSettings) -> Extractor:
     """Raises :class:`CheckpointError` and :class:`UsageError`."""
     from speechre.extract.extractor import Extractor
@@ -69,6 +72,7 @@ def load_extractor(args: argparse.Namespace) -> Extractor:
     return make_extractor(extractor_settings(args))
 
 
+@loading()
 def load_reader(name_or_path: str) -> TextModel:
     """The text reader of a reader's own folder, of a model's folder or of a shipped model.
 

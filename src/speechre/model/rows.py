@@ -45,7 +45,8 @@ class _Buffer:
 
     def select(self, index: Tensor, shape: tuple[int, ...]) -> None:
         """Keep entries ``index`` of all leading dimensions together, which then have ``shape``."""
-        assert self._parts is not None
+        if self._parts is None:  # nothing was ever kept
+            return
         flat = (part.flatten(0, -3).index_select(0, index) for part in self._parts)
         self._parts = KeyValues(*(part.view(*shape, *part.shape[-2:]) for part in flat))
 
