@@ -418,3 +418,19 @@ def test_every_stage_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     engine.decode(random_mels(1))
     timing = engine.timing
     assert (timing.encoder_s, timing.transcript_s, timing.prefill_s, timing.orders_s) == (1, 1, 2, 1)
+
+
+def test_transcripts_that_end_earlier_leave_the_batch() -> None:
+    network, sequencer = tiny_network()
+    config = dataclasses.replace(DECODE, transcript_beams=3, max_transcript_tokens=40)
+    engine = DecodingEngine(network, sequencer, ModelConfig(), config)
+    generator = torch.Generator().manual_seed(7)
+    mels = [torch.randn(network.config.num_mel_bins, frames, generator=generator) for frames in (40, 400, 120)]
+    together = engine.transcribe(mels)
+    lengths = set()
+    for mel, ours in zip(mels, together, strict=True):
+        (alone,) = engine.transcribe([mel])
+        assert [one.text for one in ours] == [one.text for one in alone]
+        assert [one.share for one in ours] == pytest.approx([one.share for one in alone], abs=1e-3)
+        lengths.add(len(sequencer.tokenizer.encode_text(ours[0].text)))
+    assert len(lengths) > 1
