@@ -6,7 +6,6 @@ In float16 there is half as much to read. Sums stay in float32, and a row's answ
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -17,8 +16,6 @@ from speechre.model.backbone import Attention, Decoder
 # What a step reads of a layer, beside the three projections of self-attention, which become one: with a few rows, a
 # call costs about as much as its reading. Keys and values of what was heard are made once an utterance and stay.
 _STEP_MATRICES = ("self_attn.out_proj", "encoder_attn.q_proj", "encoder_attn.out_proj", "fc1", "fc2")
-
-_PACKING = ThreadPoolExecutor(1, thread_name_prefix="packing")
 
 
 def has_half_kernel() -> bool:
@@ -33,11 +30,10 @@ class HalfLinear(nn.Module):
         """``weight`` is (out, in)."""
         super().__init__()
         bias = torch.zeros(len(weight)) if bias is None else bias.detach()
-        # A vocabulary takes most of a second; meanwhile the recording is read and heard.
-        self._packed = _PACKING.submit(torch.ops.quantized.linear_prepack_fp16, weight.detach(), bias)
+        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight.detach(), bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed.result())
+        y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
         return y
 
 
