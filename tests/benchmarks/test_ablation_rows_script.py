@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,14 +13,10 @@ from speechre.data.store import read_manifest, write_manifest
 from speechre.types import AudioRef
 from tests.conftest import MakeSound
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def script() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("ablation_rows")
+def script() -> ModuleType:
+    return importlib.import_module("ablation_rows")
 
 
 def test_rows_are_trained_and_scored_once(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,14 +11,10 @@ import pytest
 from speechre.audio import SAMPLE_RATE_HZ
 from speechre.cli import build_parser
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def script() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module("cold_start")
+def script() -> ModuleType:
+    return importlib.import_module("cold_start")
 
 
 def test_commands_are_ones_that_there_are(script: ModuleType) -> None:

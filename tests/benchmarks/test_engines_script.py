@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,18 +17,9 @@ from speechre.model.checkpoint import load_checkpoint
 from speechre.model.weights import WhisperConfig
 from tests.conftest import MakeSound
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 NAMES = ("bound", "curves", "export", "others", "process", "sides")
 MODULES = ("engines", *(f"engines_{name}" for name in NAMES))
 TINY_EN = WhisperConfig(51_881, 80, 384, 4, 6, 4, 6, 1536, 1536)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder() -> Iterator[None]:
-    """The scripts are run from their folder, where they find each other; so do the processes that they start."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield
 
 
 def script(name: str) -> ModuleType:
