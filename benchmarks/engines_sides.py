@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,13 +20,11 @@ from speechre.audio import SAMPLE_RATE_HZ, read_audio, read_audio_ref
 from speechre.config import DecodeConfig
 from speechre.decode.engine import Decoded, DecodingEngine, Timing
 from speechre.decode.ensemble import Analysis, analyze
-from speechre.decode.search import Generation
+from speechre.decode.transcripts import Transcript
 from speechre.errors import AudioError
 from speechre.extract.extractor import Extractor
-from speechre.model.backbone import KeyValues
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
-from speechre.model.network import Encoded
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.types import Triplet, Utterance
@@ -165,8 +163,8 @@ def answer_of(decoded: Decoded, sequencer: Sequencer, config: DecodeConfig, num_
 class TellingEngine(DecodingEngine):
     """Our engine, which tells the tokens of its transcripts, and takes them as given where ``given`` holds some."""
 
-    given: list[tuple[Generation, ...]] | None = None
-    written: list[tuple[Generation, ...]] | None = None
+    given: list[Transcript] | None = None
+    written: list[Transcript] | None = None
 
     def prompt_ids(self, told: Told) -> list[int]:
         """Start, transcript and relation prompt, as this engine feeds them."""
@@ -176,15 +174,13 @@ class TellingEngine(DecodingEngine):
     @property
     def transcript_ids(self) -> list[tuple[int, ...]]:
         """The tokens of the transcripts that were written last."""
-        return [best.ids for best, *_ in self.written or ()]
+        return [transcript.ids for transcript in self.written or ()]
 
-    def _write_transcripts(
-        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded, cross: list[KeyValues], cross_mask: Tensor | None
-    ) -> list[tuple[Generation, ...]]:
+    def _write_transcripts(self, rows: DecoderRows, *heard: Any) -> list[Transcript]:
         if self.given is None:
-            self.written = super()._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
+            self.written = super()._write_transcripts(rows, *heard)
             return self.written
-        self._feed_prompts(rows, [best.ids for best, *_ in self.given])
+        self._feed_prompts(rows, [transcript.ids for transcript in self.given])
         return self.given
 
 

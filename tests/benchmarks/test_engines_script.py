@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from speechre.decode.search import Generation
+from speechre.decode.transcripts import Transcript, WeighedTranscript
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.weights import WhisperConfig
 from tests.conftest import MakeSound
@@ -44,7 +45,7 @@ def free_generations(side: object, task: object, told: object) -> list[dict[str,
     engine = sides.TellingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
     out = []
     for recording, one in zip(task.recordings, told, strict=True):  # type: ignore[attr-defined, call-overload]
-        engine.given = [(Generation(one.transcript_ids, 0.0, True),)]
+        engine.given = [Transcript(one.transcript_ids, True, (WeighedTranscript("", 1.0),))]
         (decoded,) = engine.decode([sides.mel_of(checkpoint, recording.samples)], [one.relations])
         out.append(dict(decoded.generations))
     return out

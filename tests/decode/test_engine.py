@@ -278,6 +278,7 @@ def test_equal_texts_of_several_beams_are_one_transcript() -> None:
     assert (first.text, second.text) == ("Ann", "Anne")
     assert first.share == pytest.approx((math.exp(-1) + math.exp(-3)) / total)
     assert second.share == pytest.approx(math.exp(-2) / total)
+    assert (first.log_prob, second.log_prob) == (-1.0, -2.0)  # the beam without an end proves nothing
     assert weighed_transcripts((), str) == ()
 
 

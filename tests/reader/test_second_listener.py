@@ -1,8 +1,9 @@
-"""A second listener's transcripts are read beside the model's own, each listener with its share of the belief."""
+"""A second listener's transcripts are read beside the model's own, each as far as it is likely."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 import torch
 
 from speechre import Extractor
+from speechre.audio import read_audio
 from speechre.cli import main
-from speechre.config import Config
+from speechre.config import Config, DecodeConfig
 from speechre.data.store import read_manifest
+from speechre.decode.engine import DecodingEngine
+from speechre.decode.search import Generation
 from speechre.decode.transcripts import WeighedTranscript, pooled_transcripts
 from speechre.errors import UsageError
+from speechre.evaluate.plain_whisper import Transcriber
 from speechre.extract.listener import Listener, mel_of
 from speechre.metrics import normalize_text
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
@@ -54,12 +59,22 @@ def told(triplets: tuple[Triplet, ...] | None) -> dict[tuple[str, str, str], flo
     return {key: t.confidence or 0.0 for key, t in keys.items()}
 
 
-def test_each_listener_has_its_share_and_a_text_of_both_has_both() -> None:
-    first = [WeighedTranscript("Ann Lee", 0.75), WeighedTranscript("Anne Lee", 0.25)]
-    second = [WeighedTranscript("Anne Lee", 0.5), WeighedTranscript("Annely", 0.5)]
-    pooled = pooled_transcripts(first, second, 0.4)
-    assert [one.text for one in pooled] == ["Ann Lee", "Anne Lee", "Annely"]
-    assert [one.share for one in pooled] == pytest.approx([0.45, 0.35, 0.2])
+def test_a_share_is_what_bayes_rule_makes_of_both_listeners() -> None:
+    first = [WeighedTranscript("Ann Lee", 0.75, math.log(0.06)), WeighedTranscript("Anne Lee", 0.25, math.log(0.02))]
+    second = [WeighedTranscript("Anne Lee", 0.5, math.log(0.3)), WeighedTranscript("Annely", 0.5, math.log(0.3))]
+    pooled = pooled_transcripts(first, second, 0.1)
+    masses = {"Ann Lee": 0.9 * 0.06, "Anne Lee": 0.9 * 0.02 + 0.1 * 0.3, "Annely": 0.1 * 0.3}
+    assert [one.text for one in pooled] == list(masses)
+    assert [one.share for one in pooled] == pytest.approx([mass / sum(masses.values()) for mass in masses.values()])
+
+
+def test_what_came_to_no_end_gives_way_to_what_did() -> None:
+    circle = WeighedTranscript("no no no", 1.0, -math.inf)
+    pooled = pooled_transcripts([circle], [WeighedTranscript("no", 1.0, -90.0)], 0.01)
+    assert [(one.text, one.share) for one in pooled] == [("no no no", 0.0), ("no", 1.0)]
+    neither = pooled_transcripts([circle], [WeighedTranscript("oh oh oh", 1.0, -math.inf)], 0.25)
+    assert [one.share for one in neither] == pytest.approx([0.75, 0.25])
+    assert pooled_transcripts([], [], 0.5) == ()
 
 
 def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path) -> None:
@@ -67,7 +82,7 @@ def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path
     settings = {"transcript_beams": BEAMS, "second_listener": models["other"], "second_share": 0.3}
     both = Extractor.from_pretrained(models["reading"], **settings)
     alone = Extractor.from_pretrained(models["reading"], transcript_beams=BEAMS)
-    listener = Listener(models["other"], "cpu", BEAMS)
+    listener = Listener(models["other"], "cpu", DecodeConfig(transcript_beams=BEAMS))
     assert both.model_id == f"{alone.model_id}+{listener.model_id}"
     sounds = [noise(2.0, seed) for seed in range(3)]
     heard = listener.transcribe(sounds)
@@ -80,8 +95,9 @@ def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path
         num_other += len({one.text for one in second} - {one.text for one in own})
         expected = expected_beliefs(TextReader(both.checkpoint.reader), [[(o.text, o.share) for o in pooled]])[0]
         assert told(analysis.read) == pytest.approx(told(expected), abs=1e-4)
-        assert analysis.transcript == own[0].text  # what is shown and what the orders go on from is the model's own
-        assert set(analysis.other_transcripts) == {one.text for one in pooled[1:]}
+        believed = max(pooled, key=lambda one: one.share)  # is what is shown and what the orders go on from
+        assert analysis.transcript == believed.text
+        assert set(analysis.other_transcripts) == {one.text for one in pooled if one is not believed}
     assert num_other  # the two networks do hear differently
     extraction = both(utterances)[0]
     assert extraction.model == both.model_id
@@ -92,6 +108,64 @@ def test_a_listener_must_write_and_somebody_must_read(models: dict[str, str]) ->
         Extractor.from_pretrained(models["reading"], second_listener=models["mute"])
     with pytest.raises(UsageError, match=r"other@\w+ has no text reader to read its transcripts"):
         Extractor.from_pretrained(models["other"], second_listener=models["reading"])
+
+
+def test_what_is_believed_is_what_the_orders_go_on_from(models: dict[str, str]) -> None:
+    checkpoint = load_checkpoint(models["reading"])
+    config = replace(checkpoint.config.decode, transcript_beams=BEAMS, second_share=0.1)
+    engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), checkpoint.config.model, config)
+    mel = mel_of(noise(2.0, 1), checkpoint)
+    (own,) = engine.decode([mel])
+    tokenizer = checkpoint.tokenizer
+
+    def heard(text: str, log_prob: float) -> list[list[WeighedTranscript]]:
+        return [[WeighedTranscript(text, 1.0, log_prob)]]
+
+    (sure,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -0.5))
+    assert (sure.transcript, sure.is_transcript_finished) == ("Ann Lee lives in Oslo.", True)
+    assert [one.text for one in sure.transcripts[1:]] == [one.text for one in own.transcripts]
+    # Told to go on from this text, the engine answers as if it had written it.
+    written = Generation(tuple(tokenizer.encode_text(" Ann Lee lives in Oslo.")), 0.0, True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine._writer, "search", lambda *args: [(written,)])
+        (told,) = engine.decode([mel])
+    assert sure.generations == told.generations
+    assert sure.times == told.times
+
+    (unsure,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -math.inf))
+    assert (unsure.transcript, unsure.generations) == (own.transcript, own.generations)
+    too_long = " ".join(["long"] * 400)
+    (long,) = engine.decode([mel], heard=heard(too_long, -0.5))
+    assert (long.transcript, long.generations) == (own.transcript, own.generations)
+    assert too_long in {one.text for one in long.transcripts}
+
+
+def test_a_transcript_without_beams_is_the_models_own(models: dict[str, str]) -> None:
+    settings = {"transcript_beams": 1, "second_listener": models["other"]}
+    both = Extractor.from_pretrained(models["reading"], **settings, second_share=0.9)
+    alone = Extractor.from_pretrained(models["reading"], transcript_beams=1)
+    sound = (noise(2.0, 1), 16_000)
+    (_, ours), (_, own) = next(both.analyze_many([sound])), next(alone.analyze_many([sound]))
+    assert ours.transcript == own.transcript
+    assert ours.hypotheses == own.hypotheses
+    assert len(ours.other_transcripts) == 1
+
+
+def test_a_plain_whisper_listens(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    sound = Path(__file__).parents[2] / "samples" / "parker.flac"
+    samples = read_audio(sound)
+    expected = Transcriber.from_pretrained("tiny.en").transcribe([torch.from_numpy(samples)])
+    for beams in (1, 2):
+        (heard,) = Listener("whisper:tiny.en", "cpu", DecodeConfig(transcript_beams=beams)).transcribe([samples])
+        assert heard[0].text == expected[0]
+        assert len(heard) == beams
+    command = ["extract", str(sound), "--model", models["reading"], "--format", "jsonl", "--transcript-beams", "2"]
+    assert main([*command, "--second-listener", "whisper:tiny.en"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["model"].endswith("+whisper:tiny.en")
+    assert told["transcript"] in {one.text for one in heard}  # the random network comes to no end
+    assert main([*command, "--second-listener", "whisper:no such"]) == 1
+    assert '"no such" is neither a known model, a folder nor a hub id' in capsys.readouterr().err
 
 
 def test_a_reader_that_is_switched_off_needs_no_second_listener(models: dict[str, str]) -> None:

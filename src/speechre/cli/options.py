@@ -98,8 +98,9 @@ def add_decoding(parser: Parser) -> None:
     )
     parser.add_argument(
         "--second-listener",
-        metavar="DIR|NAME|none",
-        help="a model that hears too and whose transcripts the text reader reads as well (default: the model's)",
+        metavar="DIR|NAME|whisper:NAME|none",
+        help="a model that hears too and whose transcripts the text reader reads as well; whisper:NAME is a plain "
+        "Whisper, as whisper:openai/whisper-small.en (default: the model's)",
     )
     parser.add_argument(
         "--threshold",

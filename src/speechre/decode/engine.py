@@ -21,7 +21,12 @@ from speechre.decode.alignment import TranscriptTimes, alignment_heads, attentio
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar
 from speechre.decode.repetition import ToldRows
 from speechre.decode.search import Generation, Group, search_groups
-from speechre.decode.transcripts import TranscriptWriter, WeighedTranscript, weighed_transcripts
+from speechre.decode.transcripts import (
+    Transcript,
+    TranscriptWriter,
+    WeighedTranscript,
+    weighed_transcripts,
+)
 from speechre.model.backbone import KeyValues
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
@@ -35,7 +40,8 @@ from speechre.orders import Order, select_orders
 class Decoded:
     """What the network said about one utterance. ``generations`` maps an order's name to its beams, best first;
     ``times`` says when the transcript's words were said, None where there are none; ``transcripts`` are all readings of
-    the sound that the search for the transcript ended with, the transcript first, and how likely each is among them.
+    the sound that the search for the transcript ended with, and those of a second listener, the transcript first, and
+    how likely each is among them.
     """
 
     transcript: str | None
@@ -138,10 +144,16 @@ class DecodingEngine:
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
-    def decode(self, mels: Sequence[Tensor], relations: Sequence[Collection[str]] | None = None) -> list[Decoded]:
+    def decode(
+        self,
+        mels: Sequence[Tensor],
+        relations: Sequence[Collection[str]] | None = None,
+        heard: Sequence[Sequence[WeighedTranscript]] | None = None,
+    ) -> list[Decoded]:
         """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
 
-        ``relations`` names the types of each relation prompt; without it the relation head does.
+        ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what a
+        second listener heard of each: with ``transcript_beams`` the transcript is then what both together believe most.
         """
         start = self._clock()
         with self._hearing():
@@ -153,15 +165,15 @@ class DecodingEngine:
         start = self._clock()
         hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
         self.timing.prefill_s += self._clock() - start
-        transcripts: list[tuple[Generation, ...]] | None = None
+        transcripts: list[Transcript] | None = None
         if self.model.transcript:
             start = self._clock()
-            transcripts = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask)
+            transcripts = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask, heard)
             self.timing.transcript_s += self._clock() - start
         times = self._align(transcripts, encoded, cross, cross_mask)
         spans = None
         if self.config.copy_entities and transcripts is not None:
-            spans = [Copying(best.ids, self.sequencer) for best, *_ in transcripts]
+            spans = [Copying(transcript.ids, self.sequencer) for transcript in transcripts]
         if relations is None:
             relations = self._expected_relations(probabilities_BR)
         groups = self._write_orders(rows, [self._relation_prompt(names) for names in relations], spans, len(mels))
@@ -205,15 +217,24 @@ class DecodingEngine:
         return torch.tensor(rows, device=self.network.device)
 
     def _write_transcripts(
-        self, rows: DecoderRows, hidden_BD: Tensor, encoded: Encoded, cross: list[KeyValues], cross_mask: Tensor | None
-    ) -> list[tuple[Generation, ...]]:
-        """What each utterance says, best first; the prompts of ``rows`` then hold the best of each."""
-        num_frames = encoded.num_frames.tolist()
+        self,
+        rows: DecoderRows,
+        hidden_BD: Tensor,
+        encoded: Encoded,
+        cross: list[KeyValues],
+        cross_mask: Tensor | None,
+        heard: Sequence[Sequence[WeighedTranscript]] | None,
+    ) -> list[Transcript]:
+        """What each utterance says; the prompts of ``rows`` then hold it."""
+        num_frames, writer = encoded.num_frames.tolist(), self._transcript_writer
+        others = heard or [()] * len(num_frames)
         if self.config.transcript_beams == 1:
-            return self._transcript_writer.write(rows, hidden_BD, num_frames)
-        beams = self._transcript_writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
-        self._feed_prompts(rows, [best.ids for best, *_ in beams])
-        return beams
+            written = writer.write(rows, hidden_BD, num_frames)
+            return [writer.own(beams, ours) for beams, ours in zip(written, others, strict=True)]
+        beams = writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
+        transcripts = [writer.believed(ours, theirs) for ours, theirs in zip(beams, others, strict=True)]
+        self._feed_prompts(rows, [transcript.ids for transcript in transcripts])
+        return transcripts
 
     def _feed_prompts(self, rows: DecoderRows, prompts: Sequence[Sequence[int]]) -> None:
         """Each utterance's prompt goes on with tokens of its own, some with more than others."""
@@ -225,14 +246,14 @@ class DecodingEngine:
 
     def _align(
         self,
-        transcripts: list[tuple[Generation, ...]] | None,
+        transcripts: list[Transcript] | None,
         encoded: Encoded,
         cross: list[KeyValues],
         cross_mask: Tensor | None,
     ) -> list[TranscriptTimes | None]:
         """When the words of each transcript were said; None where there are no words."""
         num_utterances = len(encoded.num_frames)
-        written = [best.ids for best, *_ in transcripts or ()]
+        written = [transcript.ids for transcript in transcripts or ()]
         if not any(written):
             return [None] * num_utterances
         start = self._clock()
@@ -300,27 +321,26 @@ class DecodingEngine:
 
     def _collect(
         self,
-        transcripts: list[tuple[Generation, ...]] | None,
+        transcripts: list[Transcript] | None,
         times: list[TranscriptTimes | None],
         probabilities_BR: Tensor,
         groups: list[Group],
     ) -> list[Decoded]:
-        decode_text = self.sequencer.tokenizer.decode_text
         names = self.sequencer.schema.relation_types
         out = []
         num_orders = len(self.orders)
         rows = probabilities_BR.tolist()
         for index, (row, when) in enumerate(zip(rows, times, strict=True)):
             ours = groups[index * num_orders : (index + 1) * num_orders]
-            written = () if transcripts is None else transcripts[index]
+            written = None if transcripts is None else transcripts[index]
             out.append(
                 Decoded(
-                    transcript=decode_text(written[0].ids).strip() if written else None,
-                    is_transcript_finished=written[0].is_finished if written else True,
+                    transcript=None if written is None else written.readings[0].text,
+                    is_transcript_finished=written is None or written.is_finished,
                     relation_probabilities=dict(zip(names, row, strict=True)),
                     generations={o.name: group.best() for o, group in zip(self.orders, ours, strict=True)},
                     times=when,
-                    transcripts=weighed_transcripts(written, decode_text),
+                    transcripts=() if written is None else written.readings,
                 )
             )
         return out

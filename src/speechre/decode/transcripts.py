@@ -24,19 +24,26 @@ from speechre.model.half import HalfLinear, has_half_kernel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
+from speechre.model.tokenizer import Tokenizer
 
 # Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
 _TOKENS_PER_S = 10
 _TOKENS_MIN = 16
 _FRAME_S = 0.02
+_LEAST = 1e-300  # a share that is 0 has a logarithm too
 
 
 @dataclass(frozen=True, slots=True)
 class WeighedTranscript:
-    """One reading of the sound and its share of the belief in all of them."""
+    """One reading of the sound and its share of the belief in all of them.
+
+    ``log_prob`` is what its listener said of it before anything was compared: the log-probability of writing just this,
+    0 where it is not known (greedy transcripts), minus infinity for one that came to no end by itself.
+    """
 
     text: str
     share: float
+    log_prob: float = 0.0
 
 
 def weighed_transcripts(
@@ -45,25 +52,59 @@ def weighed_transcripts(
     """The beams' texts in their sequence, weighed by the softmax of their log-probabilities; equal texts are one."""
     if not beams:
         return ()
-    highest = max(beam.log_prob for beam in beams)
-    masses: dict[str, float] = {}
-    for beam in beams:
-        text = decode_text(beam.ids).strip()
-        masses[text] = masses.get(text, 0.0) + math.exp(beam.log_prob - highest)
-    total = math.fsum(masses.values())
-    return tuple(WeighedTranscript(text, mass / total) for text, mass in masses.items())
+    texts = [decode_text(beam.ids).strip() for beam in beams]
+    proofs: dict[str, list[float]] = {text: [] for text in texts}
+    for text, beam in zip(texts, beams, strict=True):
+        proofs[text].append(beam.log_prob if beam.is_finished else -math.inf)
+    shares = _softmax(texts, [beam.log_prob for beam in beams])
+    return tuple(WeighedTranscript(text, share, _log_sum(proofs[text])) for text, share in shares.items())
 
 
 def pooled_transcripts(
     first: Sequence[WeighedTranscript], second: Sequence[WeighedTranscript], second_share: float
 ) -> tuple[WeighedTranscript, ...]:
-    """What two listeners heard of one recording, the first one's transcripts first. Each listener has its share of the
-    belief; a text that both wrote has both their beliefs.
+    """What two listeners heard of one recording, the first one's transcripts first, weighed by Bayes' rule.
+
+    ``second_share`` is the belief that the second listener is the one to trust before anything was heard, the rest is
+    the first one's. A listener who finds likely words in a sound gains belief over one to whom all words for it are
+    unlikely: the share of a text is in proportion to (1 - ``second_share``) P1(text) + ``second_share`` P2(text). Where
+    neither came to an end, only the shares before count.
     """
-    shares = {one.text: (1 - second_share) * one.share for one in first}
-    for one in second:
-        shares[one.text] = shares.get(one.text, 0.0) + second_share * one.share
+    priors = (1 - second_share, second_share)
+    listeners = [(math.log(prior), one) for prior, ours in zip(priors, (first, second), strict=True) for one in ours]
+    evidence = [log_prior + one.log_prob for log_prior, one in listeners]
+    if max(evidence, default=-math.inf) == -math.inf:
+        evidence = [log_prior + math.log(max(one.share, _LEAST)) for log_prior, one in listeners]
+    shares = _softmax([one.text for _, one in listeners], evidence)
     return tuple(WeighedTranscript(text, share) for text, share in shares.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What times, copying and the orders go on from: one reading of the sound in this model's tokens, and all readings,
+    this one first, with their shares of the belief.
+    """
+
+    ids: tuple[int, ...]
+    is_finished: bool
+    readings: tuple[WeighedTranscript, ...]
+
+
+def _softmax(texts: Sequence[str], log_weights: Sequence[float]) -> dict[str, float]:
+    """Shares that sum to 1, in the sequence of ``texts``; equal texts have theirs together."""
+    total = _log_sum(log_weights)
+    shares: dict[str, float] = {}
+    for text, log_weight in zip(texts, log_weights, strict=True):
+        shares[text] = shares.get(text, 0.0) + math.exp(log_weight - total)
+    return shares
+
+
+def _log_sum(log_weights: Sequence[float]) -> float:
+    """The logarithm of the sum of what these are logarithms of."""
+    highest = max(log_weights, default=-math.inf)
+    if highest == -math.inf:
+        return -math.inf
+    return highest + math.log(math.fsum(math.exp(log_weight - highest) for log_weight in log_weights))
 
 
 class _Words:
@@ -101,6 +142,7 @@ class TranscriptWriter:
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
+        self._second_share = config.second_share
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
         weight_VD = network.whisper.output_weight()
@@ -154,6 +196,30 @@ class TranscriptWriter:
         words = _Words(self._floor_V, end_id, len(num_frames))
         search_groups(rows, hidden_ND, self._project, words, groups, 1, end_id)
         return [_cut_circles(group.best()) for group in groups]
+
+    def own(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
+        """The best of this model's own ``beams``, whatever another listener ``heard``, who counts in the shares."""
+        readings = weighed_transcripts(beams, self._sequencer.tokenizer.decode_text)
+        if heard:
+            readings = pooled_transcripts(readings, heard, self._second_share)
+        return Transcript(beams[0].ids, beams[0].is_finished, readings)
+
+    def believed(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
+        """The reading that both listeners together believe most, of those that are short enough to go on from."""
+        own, tokenizer = self.own(beams, heard), self._sequencer.tokenizer
+        known = {tokenizer.decode_text(beam.ids).strip(): beam for beam in reversed(beams)}
+        for reading in sorted(own.readings, key=lambda reading: -reading.share) if heard else own.readings:
+            best = known.get(reading.text) or _in_tokens(reading, heard, tokenizer)
+            if len(best.ids) <= self._longest:
+                others = (other for other in own.readings if other is not reading)
+                return Transcript(best.ids, best.is_finished, (reading, *others))
+        return own
+
+
+def _in_tokens(reading: WeighedTranscript, heard: Sequence[WeighedTranscript], tokenizer: Tokenizer) -> Generation:
+    """A reading of another listener, as if this model had written it."""
+    log_prob = next(other.log_prob for other in heard if other.text == reading.text)
+    return Generation(tuple(tokenizer.encode_text(f" {reading.text}")), log_prob, log_prob > -math.inf)
 
 
 def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:

@@ -25,7 +25,6 @@ from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
-from speechre.decode.transcripts import pooled_transcripts
 from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
@@ -102,11 +101,12 @@ class Extractor:
             self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         self._second = self._second_listener()
-        sizes = checkpoint.network.config
-        if self._second is not None and self._second.sizes.d_model > sizes.d_model:
-            sizes = self._second.sizes  # memory is planned for the wider of the two
+        sizes, model = checkpoint.network.config, config.model
+        if self._second is not None:  # memory is planned for the wider of the two, and for the longer window
+            sizes = max(sizes, self._second.sizes, key=lambda one: one.d_model)
+            model = replace(model, exact_length=model.exact_length and self._second.model.exact_length)
         self._freed_memory = FreedMemory()
-        self._batching = Batching.of(batch_size, memory_mib, sizes, config.model, config.decode)
+        self._batching = Batching.of(batch_size, memory_mib, sizes, model, config.decode)
 
     def _second_listener(self) -> Listener | None:
         decode = self.checkpoint.config.decode
@@ -118,7 +118,7 @@ class Extractor:
                 'transcripts; choose a model that has one, or "none"'
             )
         device = str(self.checkpoint.network.device)
-        return Listener(decode.second_listener, device, decode.transcript_beams)
+        return Listener(decode.second_listener, device, decode)
 
     @property
     def model_id(self) -> str:
@@ -352,13 +352,8 @@ class Extractor:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
         self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
         sounds = [chunk.samples for _, chunk in chunks]
-        decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts)
-        if self._second is not None:
-            share = self.checkpoint.config.decode.second_share
-            pairs = zip(decoded, self._second.transcribe(sounds), strict=True)
-            decoded = [
-                replace(one, transcripts=pooled_transcripts(one.transcripts, others, share)) for one, others in pairs
-            ]
+        heard = None if self._second is None else self._second.transcribe(sounds)
+        decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts, heard)
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = expected_beliefs(

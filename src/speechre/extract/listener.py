@@ -1,7 +1,8 @@
 """A second listener: another model that hears the same sound, of which only the transcripts count.
 
-Two networks mishear different names. The text reader reads what both wrote, each listener with its share of the belief,
-so what both heard alike is believed more than what one of them heard.
+Two networks mishear different names. The text reader reads what both wrote, each transcript as far as it is likely. The
+listener may be a SpeechRE model or a plain Whisper of any size, which never saw an annotated sentence but has heard
+many more voices.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from speechre.config import Config, DecodeConfig, ModelConfig
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.transcripts import WeighedTranscript
 from speechre.errors import UsageError
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
+from speechre.model.untrained import untrained_network
+from speechre.model.weights import load_whisper
+from speechre.schemas import CONLL04
+
+PLAIN = "whisper:"
+"""Before the name of a plain Whisper: ``whisper:tiny.en``, ``whisper:openai/whisper-small.en``, ``whisper:FOLDER``."""
 
 
 def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
@@ -29,22 +37,38 @@ def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
 class Listener:
     """Hears recordings and writes down what may have been said."""
 
-    def __init__(self, name_or_path: str, device: str, transcript_beams: int) -> None:
-        """Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript."""
-        checkpoint = load_checkpoint(name_or_path, device)
+    def __init__(self, name: str, device: str, decode: DecodeConfig) -> None:
+        """``name`` is a model folder's, a shipped model's or, behind :data:`PLAIN`, that of a plain Whisper. It
+        searches with as many beams as ``decode``, the first listener's settings; a plain Whisper computes like that one
+        too.
+
+        Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript.
+        """
+        is_plain = name.startswith(PLAIN)
+        checkpoint = _plain_whisper(name, device, decode) if is_plain else load_checkpoint(name, device)
         config = checkpoint.config
         if not config.model.transcript:
             raise UsageError(
-                f"second listener {name_or_path}: {checkpoint.model_id} writes no transcript; choose one that does, or "
-                '"none"'
+                f'second listener {name}: {checkpoint.model_id} writes no transcript; choose one that does, or "none"'
             )
         # Its own text reader and its orders are not asked.
-        decode = replace(config.decode, transcript_beams=transcript_beams, second_listener="")
-        self.model_id = checkpoint.model_id
+        settings = replace(config.decode, transcript_beams=decode.transcript_beams, second_listener="")
+        self.model_id = name if is_plain else checkpoint.model_id
         self.sizes = checkpoint.network.config
+        self.model = config.model
         self._checkpoint = replace(checkpoint, reader=None)
-        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, decode)
+        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, settings)
 
     def transcribe(self, sounds: Sequence[NDArray[Any]]) -> list[tuple[WeighedTranscript, ...]]:
         """The transcripts of each of some sounds (samples at 16 kHz, at most 30 s), the likeliest first."""
         return self._engine.transcribe([mel_of(samples, self._checkpoint) for samples in sounds])
+
+
+def _plain_whisper(name: str, device: str, decode: DecodeConfig) -> Checkpoint:
+    """A Whisper that was not trained here, as a model: it hears every recording filled up to 30 s, as it learned to."""
+    source = name.removeprefix(PLAIN)
+    network, sequencer = untrained_network(load_whisper(source), CONLL04)  # of the schema it writes nothing
+    model = ModelConfig(backbone=source, exact_length=False)
+    settings = DecodeConfig(step_weights=decode.step_weights, hearing=decode.hearing)
+    config = Config(name=name, model=model, decode=settings)
+    return Checkpoint(name, network.to(device).eval(), sequencer.tokenizer, CONLL04, config, "")

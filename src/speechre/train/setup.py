@@ -15,9 +15,9 @@ from speechre.data.store import read_manifest
 from speechre.errors import ConfigError, DataError, UsageError
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.device import choose_device
-from speechre.model.network import SpeechReNetwork, from_whisper, random_whisper
-from speechre.model.sequence import Sequencer, new_tokens
-from speechre.model.tokenizer import Tokenizer
+from speechre.model.network import SpeechReNetwork, random_whisper
+from speechre.model.sequence import Sequencer
+from speechre.model.untrained import untrained_network
 from speechre.model.weights import WhisperWeights, load_whisper
 from speechre.schema import Schema
 from speechre.schemas import load_schema
@@ -46,10 +46,7 @@ def build_network(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequ
         return _continue_from(config, schema)
     torch.manual_seed(config.train.seed)
     weights = load_backbone(config.model.backbone, config.train.seed)
-    tokens = new_tokens(schema)
-    tokenizer = Tokenizer.from_whisper(weights.tokenizer_json, list(tokens))
-    sequencer = Sequencer(tokenizer, schema, config.model.prompt_style)
-    return from_whisper(weights, tokenizer, tokens, len(schema.relation_types)), sequencer
+    return untrained_network(weights, schema, config.model.prompt_style)
 
 
 def _continue_from(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequencer]:
