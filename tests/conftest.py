@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# Read when numpy and torch are loaded, here and in the processes that tests start. Tiny networks gain nothing from more
+# threads; and on a machine that others use too, the threads of every small operation wait for one that does not run: a
+# test of half a second took fifteen.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -28,6 +35,16 @@ def noise(duration_s: float, seed: int = 0) -> np.ndarray:
     time_s = np.arange(round(duration_s * 16_000)) / 16_000
     hiss = np.random.default_rng(seed).standard_normal(len(time_s)) * 0.05
     return (0.2 * np.sin(2 * np.pi * (200 + 50 * seed) * time_s) + hiss).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def keep_threads() -> Iterator[None]:
+    """A script that sets torch's threads sets them for its own test only."""
+    torch = sys.modules.get("torch")
+    threads = torch and torch.get_num_threads()
+    yield
+    if torch:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture

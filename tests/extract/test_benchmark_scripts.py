@@ -47,6 +47,7 @@ def test_recordings_measures_a_long_recording_and_nothing_at_all(
     monkeypatch.setattr(made, "PAUSES_S", (12.0, 13.0))  # three short utterances, twice, make more than a minute
     monkeypatch.setattr(made, "synthesize", lambda text, voice, speed: tones(len(text), len(text) / 16))
     options = ["--model", str(tiny_model_dir), "--minutes", "1", "--nothing-minutes", "0.6", "--json", str(path)]
+    options += ["--threads", "1"]
     monkeypatch.setattr("sys.argv", ["recordings.py", str(manifest), *options, "--folder", str(tmp_path / "made")])
     script.main()
     report = json.loads(path.read_text())
