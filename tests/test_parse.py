@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -30,20 +31,29 @@ pieces = st.one_of(
 orders = st.sampled_from(list(ORDERS.values()))
 
 
-def check(parsed: Parsed) -> None:
+def check(parsed: Parsed, sequence: Sequence[Piece]) -> None:
     """What holds of every answer."""
     assert isinstance(parsed, Parsed)
+    # Nothing is lost in silence: what is no triplet is a problem.
+    says_something = any(piece.kind != "text" or piece.value.strip() for piece in sequence)
+    assert bool(parsed.triplets or parsed.problems) == says_something
+    written = {word for piece in sequence if piece.kind == "text" for word in piece.value.split()}
+    names = {piece.value for piece in sequence if piece.kind != "marker"}
     assert len(set(parsed.triplets)) == len(parsed.triplets)
     for triplet in parsed.triplets:
         assert triplet.head.text.strip()
         assert triplet.tail.text.strip()
         assert triplet.relation
+        # Nothing is made up either.
+        assert {*triplet.head.text.split(), *triplet.tail.text.split()} <= written
+        assert {triplet.head.type, triplet.tail.type} <= {"", *names}
+        assert triplet.relation in names | {" ".join(piece.value.split()) for piece in sequence}
     assert all(parsed.problems)
 
 
 @given(st.lists(pieces.filter(lambda p: p.kind != "relation" or p.value), max_size=40), orders, st.booleans())
 def test_any_pieces_are_read(sequence: list[Piece], order: Order, with_schema: bool) -> None:
-    check(parse(sequence, order, CONLL04 if with_schema else None))
+    check(parse(sequence, order, CONLL04 if with_schema else None), sequence)
 
 
 @cache
@@ -63,7 +73,8 @@ def token_ids() -> st.SearchStrategy[int]:
 def test_any_tokens_are_read(data: st.DataObject, order: Order) -> None:
     _, sequencer = tiny_network()
     ids = data.draw(st.lists(token_ids(), max_size=60))
-    check(parse(sequencer.pieces(ids), order, CONLL04))
+    sequence = sequencer.pieces(ids)
+    check(parse(sequence, order, CONLL04), sequence)
 
 
 @given(st.lists(pieces.filter(lambda p: p.kind != "relation" or p.value), max_size=40), orders)

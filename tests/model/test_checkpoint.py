@@ -25,6 +25,7 @@ from speechre.model.checkpoint import file_sha256, load_checkpoint, model_folder
 from speechre.model.weights import load_whisper
 from speechre.schema import Schema
 from speechre.schemas import CONLL04
+from speechre.types import Extraction
 from tests.tiny import random_mels, tiny_network
 
 CONFIG = Config.from_dict({"name": "tiny", "model": {"backbone": "random"}, "train": {"steps": 7}})
@@ -153,9 +154,18 @@ def test_the_model_card_says_what_the_folder_knows(saved: Path, tmp_path: Path) 
     assert "text reader" in card
 
 
-def test_the_code_of_the_card_is_python(saved: Path) -> None:
+def test_the_code_of_the_card_runs(
+    saved: Path, tmp_path: Path, make_sound: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (saved / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    compile(code, "README.md", "exec")
+    # Where the card's two names lead somewhere: the model's folder and a recording.
+    (tmp_path / "tiny").symlink_to(saved)
+    make_sound("talk.wav")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert isinstance(names["extraction"], Extraction)
+    assert names["extraction"].model == load_checkpoint(str(saved)).model_id
 
 
 def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,9 +63,19 @@ def test_a_line_has_a_point_for_every_value_at_its_place() -> None:
 
 @pytest.mark.parametrize("mark", [None, 0.0, 1.0])
 def test_odd_lines_are_drawn_too(mark: float | None) -> None:
-    drawn(line_plot("none", [Line("F1", "f1", [])], "t", (0.0, 1.0), mark))
-    drawn(line_plot("one vote", [Line("F1", "f1", [(1, 0.0)])], "votes", (1,), None))
-    drawn(line_plot("over 100 %", [Line("recall", "recall", [(0.0, 1.33)])], "t", (0.0, 1.0), mark))
+    none = drawn(line_plot("none", [Line("F1", "f1", [])], "t", (0.0, 1.0), mark))
+    one_vote = drawn(line_plot("one vote", [Line("F1", "f1", [(1, 0.0)])], "votes", (1,), None))
+    over = drawn(line_plot("over 100 %", [Line("recall", "recall", [(0.0, 1.33)])], "t", (0.0, 1.0), mark))
+    for root, num_points in ((none, 0), (one_vote, 1), (over, 1)):
+        (line,) = root.iter("polyline")
+        assert len(line.attrib["points"].split()) == num_points
+        assert len([node for node in root.iter("circle") if "dot" in node.attrib["class"]]) == num_points
+    assert "F1 0.0 at 1" in texts(one_vote)
+    assert "recall 133.0 at 0" in texts(over)
+    for root in (none, over):
+        shown = [text for text in texts(root) if text.startswith("in use")]
+        assert shown == ([] if mark is None else [f"in use: {mark:g}"])
+        assert len([node for node in root.iter("line") if node.attrib["class"] == "mark"]) == len(shown)
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
@@ -93,7 +103,11 @@ def test_reliability_has_a_bar_for_every_bin_that_holds_something(bins_of: objec
 
 
 def test_nothing_to_draw_is_still_a_plot() -> None:
-    drawn(reliability_plot("T", equal_width_bins([])))
+    root = drawn(reliability_plot("T", equal_width_bins([])))
+    assert root.attrib["aria-label"] == "T"
+    assert "confidence, in percent" in texts(root)
+    assert [node.attrib["class"] for node in root.iter("line") if node.attrib["class"] != "grid"] == ["ideal"]
+    assert not list(root.iter("rect"))
 
 
 def test_text_is_escaped() -> None:
@@ -139,5 +153,12 @@ def test_every_bin_has_its_place_and_some_have_their_name() -> None:
 
 @pytest.mark.parametrize("counts", [{}, {"a": 0}, {"a": 1}, {"a": 10**9}])
 def test_nothing_and_much_are_drawn_too(counts: dict[str, int]) -> None:
-    drawn(bar_plot("T", counts))
-    drawn(histogram_plot("T", counts, "x"))
+    lying, standing = bar_plot("T", counts), histogram_plot("T", counts, "x")
+    assert len(bars(lying)) == len(counts)
+    assert len(bars(standing)) == sum(count > 0 for count in counts.values())
+    for name, count in counts.items():
+        assert f"{name}: {count}" in " ".join(texts(drawn(lying)))
+        assert {name, str(count)} <= set(texts(drawn(lying)))
+        assert name in texts(drawn(standing))
+        # The scale reaches the bar.
+        assert max(int(text) for text in texts(drawn(standing)) if text.isdigit()) >= count
