@@ -350,7 +350,7 @@ def test_answers_do_not_depend_on_the_batch(
         step_weights=step_weights,
         hearing=hearing,
         # Where there is room, transcripts are of several lengths.
-        max_transcript_tokens=40 if beams == 1 else DECODE.max_transcript_tokens,
+        max_transcript_tokens=40 if beams == transcript_beams == 1 else DECODE.max_transcript_tokens,
     )
     engine = DecodingEngine(network, sequencer, ModelConfig(), config)
     mels, relations = random_mels(9, seed=7), several_relations(sequencer, 9)
