@@ -26,7 +26,7 @@ def test_every_question_gets_its_table(
     sys.modules[spec.name] = script  # its dataclasses look themselves up there
     spec.loader.exec_module(script)
     first = read_manifest(manifest)[0]
-    spoken = [AudioRef(str(make_sound(f"audio/{n}.wav", 0.5 + 0.1 * n, n)), 0.0) for n in range(8)]
+    spoken = [AudioRef(str(make_sound(f"audio/{n}.wav", 0.5 + 0.1 * n, n)), 0.0) for n in range(4)]
     write_manifest(
         tmp_path / "dev.jsonl",
         [type(first)(f"d{n}", audio, first.text, first.entities, first.relations) for n, audio in enumerate(spoken)],
@@ -43,4 +43,4 @@ def test_every_question_gets_its_table(
         assert 0 <= row["low"] <= row["high"] <= 1
     text = (tmp_path / "out.md").read_text()
     assert text.count("|---|---|---|---|---|") == 4
-    assert f"8 utterances, {sum(len(u.triplets) for u in read_manifest(tmp_path / 'dev.jsonl'))} triplets" in text
+    assert f"4 utterances, {sum(len(u.triplets) for u in read_manifest(tmp_path / 'dev.jsonl'))} triplets" in text
