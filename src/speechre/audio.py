@@ -8,12 +8,11 @@ for them.
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain, takewhile
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -60,7 +59,6 @@ CODECS: dict[str, frozenset[str]] = {
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
 Samples: TypeAlias = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
-_OPUS_SAMPLES = 16_000
 
 
 def read_audio(
@@ -420,31 +418,3 @@ def _resampled(blocks: Iterable[Samples], rate_hz: int, name: str) -> Iterator[S
             yield block
     if is_empty:
         raise AudioError(f"{name}: {num_frames} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")
-
-
-def encode_opus(samples: Samples) -> bytes:
-    """Mono float32 samples at 16 kHz, (samples,), as an Ogg Opus file of about 3 kB a second, for pages."""
-    file = io.BytesIO()
-    _write_opus(file, [samples])
-    return file.getvalue()
-
-
-def encode_opus_blocks(blocks: Iterable[Samples], max_bytes: int) -> bytes | None:
-    """As :func:`encode_opus` of sound that comes in blocks, in constant memory but for the file; None, and no block
-    more than needed, where that would be of more than ``max_bytes``.
-    """
-    file = io.BytesIO()
-    _write_opus(file, takewhile(lambda _: file.tell() <= max_bytes, blocks))
-    return file.getvalue() if file.tell() <= max_bytes else None
-
-
-def _write_opus(file: io.BytesIO, blocks: Iterable[Samples]) -> None:
-    with soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, format="OGG", subtype="OPUS") as encoder:
-        for block in blocks:
-            for start in range(0, len(block), _OPUS_SAMPLES):  # libsndfile can overflow its stack on one large block
-                encoder.write(block[start : start + _OPUS_SAMPLES])
-
-
-def sound_uri(opus: bytes) -> str:
-    """What :func:`encode_opus` gives as a data URI: a page with it needs no other file."""
-    return f"data:audio/ogg;base64,{base64.b64encode(opus).decode('ascii')}"

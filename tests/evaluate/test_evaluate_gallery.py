@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechre.audio import encode_opus, read_audio
+from speechre.audio import read_audio
 from speechre.evaluate import gallery
 from speechre.evaluate.details import Answer, UtteranceDetail
 from speechre.evaluate.gallery import gallery_sequence, make_cards
 from speechre.evaluate.mistakes import Mistake
+from speechre.page.sound import encode_opus
 from speechre.types import AudioRef, Utterance
 from test_metrics import triplet
 from tests.conftest import MakeSound, noise

@@ -37,7 +37,7 @@ def make_cards(
     A recording that is not there or cannot be read costs its card the sound, and the card says so: the scores do not
     depend on it.
     """
-    from speechre.audio import sound_uri
+    from speechre.page.sound import sound_uri
 
     cards: list[Card] = []
     num_left, bytes_left = num_sounds, max_sound_bytes
@@ -83,7 +83,8 @@ def _confidence(mistake: Mistake) -> float:
 
 def _sound(detail: UtteranceDetail, max_bytes: int) -> tuple[bytes, str]:
     """The utterance's window as Ogg Opus, or nothing and why."""
-    from speechre.audio import SAMPLE_RATE_HZ, encode_opus, read_audio_ref
+    from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+    from speechre.page.sound import encode_opus
 
     audio = detail.utterance.audio
     if audio is None:

@@ -67,7 +67,8 @@ def read_sounds(graph: KnowledgeGraph, max_bytes: int = MAX_SOUND_BYTES) -> tupl
 
 
 def _read_sound(source: str, max_bytes: int) -> bytes | None:
-    from speechre.audio import encode_opus_blocks, read_blocks
+    from speechre.audio import read_blocks
+    from speechre.page.sound import encode_opus_blocks
 
     return encode_opus_blocks(read_blocks(source), max_bytes)
 
@@ -113,7 +114,7 @@ def _hash(text: str) -> str:
 
 
 def _data(graph: KnowledgeGraph, sounds: Mapping[str, bytes], notes: Mapping[str, str]) -> dict[str, Any]:
-    from speechre.audio import sound_uri
+    from speechre.page.sound import sound_uri
 
     raw_ids = [recording.id for recording in graph.recordings]  # by which sounds and notes go
     graph = cleaned(graph)
