@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 
 from speechre.decode.alignment import TranscriptTimes
@@ -119,7 +120,7 @@ def _places_of_others(text: str, analysis: Analysis) -> list[Place]:
     else:
         return []
     words = [match.span() for match in re.finditer(r"\w+", analysis.transcript)]
-    aligned = align_characters(other, analysis.transcript)
+    aligned = _aligned(other, analysis.transcript)
     found = []
     for start, end in places:
         touched = [
@@ -130,6 +131,12 @@ def _places_of_others(text: str, analysis: Analysis) -> list[Place]:
         if touched:
             found.append((touched[0][0], touched[-1][1]))
     return found
+
+
+@lru_cache(maxsize=64)
+def _aligned(source: str, target: str) -> tuple[int | None, ...]:
+    """Every name that only another transcript has asks for the same alignment of whole texts."""
+    return tuple(align_characters(source, target))
 
 
 def _closest(heads: list[Place], tails: list[Place]) -> tuple[Place | None, Place | None]:
