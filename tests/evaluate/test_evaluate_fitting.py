@@ -63,6 +63,12 @@ def test_the_prompts_that_serve_the_triplets_best_are_chosen() -> None:
     assert fitted.config.decode.threshold == fitted.fit.threshold
     assert fitted.config.decode.reader_calibration == ()
 
+    asked.clear()
+    kept = fit_decoding(CONFIG, UTTERANCES, analyze, keep_prompts=True)
+    assert (asked, kept.prompts) == ([0.1], ())
+    assert kept.config.decode.relation_threshold == 0.1
+    assert kept.fit.triplet.num_gold == fitted.fit.triplet.num_gold
+
 
 def test_orders_that_write_nothing_leave_the_curve_to_the_reader() -> None:
     surely, hardly = replace(RIGHT, confidence=0.9), replace(WRONG, confidence=0.2)

@@ -53,6 +53,11 @@ def add_parser(commands: Commands) -> None:
         "--num-orders", type=positive_int, metavar="K", help="keep only the best K orders (default: all asked for)"
     )
     parser.add_argument(
+        "--keep-prompts",
+        action="store_true",
+        help="leave the relation head's threshold as it is: everything is decoded once, not up to three times",
+    )
+    parser.add_argument(
         "--weights",
         choices=("float16", "int8"),
         default="float16",
@@ -103,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         args.protocol,
         max_relation_free=args.max_relation_free,
         num_orders=args.num_orders,
+        keep_prompts=args.keep_prompts,
         report=message,
     )
     config = fitted.config

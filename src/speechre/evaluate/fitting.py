@@ -50,10 +50,12 @@ def fit_decoding(
     *,
     max_relation_free: float = 1.0,
     num_orders: int | None = None,
+    keep_prompts: bool = False,
     report: Report = lambda line: None,
 ) -> Fitted:
     """The relation head's threshold, the curves from support to confidence and the threshold of confidence; with
-    ``num_orders`` the best so many orders too.
+    ``num_orders`` the best so many orders too. With ``keep_prompts`` the relation head's threshold stays, so that
+    everything is decoded once.
 
     ``utterances`` are of 30 s or less. Raises :class:`UsageError` for a model whose vote has no confidence, for more
     orders than it has, and where it finds nothing.
@@ -61,7 +63,7 @@ def fit_decoding(
     check_can_fit(config, num_orders)
     analyses = analyze(config)
     prompts: list[PromptChoice] = []
-    if config.model.relation_prompt:
+    if config.model.relation_prompt and not keep_prompts:
         config, analyses, prompts = _choose_prompts(config, utterances, analyses, analyze, protocol, report)
     choices: list[OrderChoice] = []
     if num_orders is not None:
