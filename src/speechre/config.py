@@ -120,7 +120,7 @@ class DecodeConfig:
     calibration: tuple[float, float] = (1.0, 0.0)  # slope and intercept on the logit of the raw support
     reader: bool = True  # a text reader, where the model has one, reads the transcript and votes too
     second_listener: str = ""  # a model, or whisper:NAME, that hears too; the reader reads its transcripts as well
-    second_share: float = 0.2  # the belief in the second listener before anything was heard; the rest is this model's
+    second_share: float = 0.45  # the belief in the second listener before anything was heard; the rest is this model's
     reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
 
 

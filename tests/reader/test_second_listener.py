@@ -59,13 +59,15 @@ def told(triplets: tuple[Triplet, ...] | None) -> dict[tuple[str, str, str], flo
     return {key: t.confidence or 0.0 for key, t in keys.items()}
 
 
-def test_a_share_is_what_bayes_rule_makes_of_both_listeners() -> None:
+def test_a_listener_gains_belief_by_finding_likely_words() -> None:
     first = [WeighedTranscript("Ann Lee", 0.75, math.log(0.06)), WeighedTranscript("Anne Lee", 0.25, math.log(0.02))]
     second = [WeighedTranscript("Anne Lee", 0.5, math.log(0.3)), WeighedTranscript("Annely", 0.5, math.log(0.3))]
-    pooled = pooled_transcripts(first, second, 0.1)
-    masses = {"Ann Lee": 0.9 * 0.06, "Anne Lee": 0.9 * 0.02 + 0.1 * 0.3, "Annely": 0.1 * 0.3}
-    assert [one.text for one in pooled] == list(masses)
-    assert [one.share for one in pooled] == pytest.approx([mass / sum(masses.values()) for mass in masses.values()])
+    pooled = pooled_transcripts(first, second, 0.2)
+    beliefs = 0.8 * 0.08 ** (1 / 8), 0.2 * 0.6 ** (1 / 8)
+    ours, theirs = (belief / sum(beliefs) for belief in beliefs)
+    assert theirs > 0.2
+    assert [one.text for one in pooled] == ["Ann Lee", "Anne Lee", "Annely"]
+    assert [one.share for one in pooled] == pytest.approx([0.75 * ours, 0.25 * ours + 0.5 * theirs, 0.5 * theirs])
 
 
 def test_what_came_to_no_end_gives_way_to_what_did() -> None:

@@ -30,7 +30,7 @@ from speechre.model.tokenizer import Tokenizer
 _TOKENS_PER_S = 10
 _TOKENS_MIN = 16
 _FRAME_S = 0.02
-_LEAST = 1e-300  # a share that is 0 has a logarithm too
+_CAUTION = 8.0  # of 1 to 16, measured in docs/experiments.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +56,35 @@ def weighed_transcripts(
     proofs: dict[str, list[float]] = {text: [] for text in texts}
     for text, beam in zip(texts, beams, strict=True):
         proofs[text].append(beam.log_prob if beam.is_finished else -math.inf)
-    shares = _softmax(texts, [beam.log_prob for beam in beams])
+    total = _log_sum([beam.log_prob for beam in beams])
+    shares = dict.fromkeys(texts, 0.0)
+    for text, beam in zip(texts, beams, strict=True):
+        shares[text] += math.exp(beam.log_prob - total)
     return tuple(WeighedTranscript(text, share, _log_sum(proofs[text])) for text, share in shares.items())
 
 
 def pooled_transcripts(
     first: Sequence[WeighedTranscript], second: Sequence[WeighedTranscript], second_share: float
 ) -> tuple[WeighedTranscript, ...]:
-    """What two listeners heard of one recording, the first one's transcripts first, weighed by Bayes' rule.
+    """What two listeners heard of one recording, the first one's transcripts first, each listener's as far as it is
+    believed. A text that both wrote has both their beliefs.
 
-    ``second_share`` is the belief that the second listener is the one to trust before anything was heard, the rest is
-    the first one's. A listener who finds likely words in a sound gains belief over one to whom all words for it are
-    unlikely: the share of a text is in proportion to (1 - ``second_share``) P1(text) + ``second_share`` P2(text). Where
-    neither came to an end, only the shares before count.
+    ``second_share`` is the belief in the second listener before anything was heard, the rest is the first one's. After
+    that Bayes' rule gives more to the one who found likely words for the sound: P(listener) P(its transcripts |
+    listener) ** (1 / 8). The power is there because networks are too sure (a fractional posterior): with all of the
+    evidence one of them would be believed alone, and two that mishear different names are worth more than either.
+    Where neither came to an end, only the shares before count.
     """
+    masses = [_log_sum([one.log_prob for one in ours]) / _CAUTION for ours in (first, second)]
+    if masses == [-math.inf, -math.inf]:
+        masses = [0.0, 0.0]
     priors = (1 - second_share, second_share)
-    listeners = [(math.log(prior), one) for prior, ours in zip(priors, (first, second), strict=True) for one in ours]
-    evidence = [log_prior + one.log_prob for log_prior, one in listeners]
-    if max(evidence, default=-math.inf) == -math.inf:
-        evidence = [log_prior + math.log(max(one.share, _LEAST)) for log_prior, one in listeners]
-    shares = _softmax([one.text for _, one in listeners], evidence)
+    evidence = [math.log(prior) + mass for prior, mass in zip(priors, masses, strict=True)]
+    shares: dict[str, float] = {}
+    for ours, log_belief in zip((first, second), evidence, strict=True):
+        belief = math.exp(log_belief - _log_sum(evidence))
+        for one in ours:
+            shares[one.text] = shares.get(one.text, 0.0) + belief * one.share
     return tuple(WeighedTranscript(text, share) for text, share in shares.items())
 
 
@@ -88,15 +97,6 @@ class Transcript:
     ids: tuple[int, ...]
     is_finished: bool
     readings: tuple[WeighedTranscript, ...]
-
-
-def _softmax(texts: Sequence[str], log_weights: Sequence[float]) -> dict[str, float]:
-    """Shares that sum to 1, in the sequence of ``texts``; equal texts have theirs together."""
-    total = _log_sum(log_weights)
-    shares: dict[str, float] = {}
-    for text, log_weight in zip(texts, log_weights, strict=True):
-        shares[text] = shares.get(text, 0.0) + math.exp(log_weight - total)
-    return shares
 
 
 def _log_sum(log_weights: Sequence[float]) -> float:
