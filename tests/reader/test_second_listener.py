@@ -97,7 +97,9 @@ def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path
         num_other += len({one.text for one in second} - {one.text for one in own})
         expected = expected_beliefs(TextReader(both.checkpoint.reader), [[(o.text, o.share) for o in pooled]])[0]
         assert told(analysis.read) == pytest.approx(told(expected), abs=1e-4)
-        believed = max(pooled, key=lambda one: one.share)  # is what is shown and what the orders go on from
+        # What is shown and what the orders go on from: the model's own if it ended, else what both believe most.
+        is_finished = own[0].log_prob > -math.inf
+        believed = pooled[0] if is_finished else max(pooled, key=lambda one: one.share)
         assert analysis.transcript == believed.text
         assert set(analysis.other_transcripts) == {one.text for one in pooled if one is not believed}
     assert num_other  # the two networks do hear differently
@@ -112,7 +114,7 @@ def test_a_listener_must_write_and_somebody_must_read(models: dict[str, str]) ->
         Extractor.from_pretrained(models["other"], second_listener=models["reading"])
 
 
-def test_what_is_believed_is_what_the_orders_go_on_from(models: dict[str, str]) -> None:
+def test_another_listener_stands_in_for_a_transcript_without_an_end(models: dict[str, str]) -> None:
     checkpoint = load_checkpoint(models["reading"])
     config = replace(checkpoint.config.decode, transcript_beams=BEAMS, second_share=0.1)
     engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), checkpoint.config.model, config)
@@ -133,6 +135,13 @@ def test_what_is_believed_is_what_the_orders_go_on_from(models: dict[str, str]) 
         (told,) = engine.decode([mel])
     assert sure.generations == told.generations
     assert sure.times == told.times
+
+    with pytest.MonkeyPatch.context() as patch:
+        finished = Generation(tuple(tokenizer.encode_text(" And lives in Rome.")), -5.0, True)
+        patch.setattr(engine._writer, "search", lambda *args: [(finished,)])
+        (kept,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -0.5))
+    assert [one.text for one in kept.transcripts] == ["And lives in Rome.", "Ann Lee lives in Oslo."]
+    assert kept.transcript == "And lives in Rome."
 
     (unsure,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -math.inf))
     assert (unsure.transcript, unsure.generations) == (own.transcript, own.generations)
@@ -165,7 +174,7 @@ def test_a_plain_whisper_listens(models: dict[str, str], capsys: pytest.CaptureF
     assert main([*command, "--second-listener", "whisper:tiny.en"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["model"].endswith("+whisper:tiny.en")
-    assert told["transcript"] in {one.text for one in heard}  # the random network comes to no end
+    assert told["transcript"] in {one.text for one in heard}  # the random network's own comes to no end
     assert main([*command, "--second-listener", "whisper:no such"]) == 1
     assert '"no such" is neither a known model, a folder nor a hub id' in capsys.readouterr().err
 

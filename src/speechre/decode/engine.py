@@ -153,7 +153,7 @@ class DecodingEngine:
         """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
 
         ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what a
-        second listener heard of each: with ``transcript_beams`` the transcript is then what both together believe most.
+        second listener heard of each; it stands in for a transcript of ``transcript_beams`` that came to no end.
         """
         start = self._clock()
         with self._hearing():
@@ -232,7 +232,7 @@ class DecodingEngine:
             written = writer.write(rows, hidden_BD, num_frames)
             return [writer.own(beams, ours) for beams, ours in zip(written, others, strict=True)]
         beams = writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
-        transcripts = [writer.believed(ours, theirs) for ours, theirs in zip(beams, others, strict=True)]
+        transcripts = [writer.told(ours, theirs) for ours, theirs in zip(beams, others, strict=True)]
         self._feed_prompts(rows, [transcript.ids for transcript in transcripts])
         return transcripts
 

@@ -204,11 +204,15 @@ class TranscriptWriter:
             readings = pooled_transcripts(readings, heard, self._second_share)
         return Transcript(beams[0].ids, beams[0].is_finished, readings)
 
-    def believed(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
-        """The reading that both listeners together believe most, of those that are short enough to go on from."""
+    def told(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
+        """The best of this model's own ``beams`` if it came to an end, else the reading that both listeners together
+        believe most, of those that are short enough to go on from.
+        """
         own, tokenizer = self.own(beams, heard), self._sequencer.tokenizer
+        if beams[0].is_finished or not heard:
+            return own
         known = {tokenizer.decode_text(beam.ids).strip(): beam for beam in reversed(beams)}
-        for reading in sorted(own.readings, key=lambda reading: -reading.share) if heard else own.readings:
+        for reading in sorted(own.readings, key=lambda reading: -reading.share):
             best = known.get(reading.text) or _in_tokens(reading, heard, tokenizer)
             if len(best.ids) <= self._longest:
                 others = (other for other in own.readings if other is not reading)
