@@ -21,12 +21,7 @@ from speechre.decode.alignment import TranscriptTimes, alignment_heads, attentio
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar
 from speechre.decode.repetition import ToldRows
 from speechre.decode.search import Generation, Group, search_groups
-from speechre.decode.transcripts import (
-    Transcript,
-    TranscriptWriter,
-    WeighedTranscript,
-    weighed_transcripts,
-)
+from speechre.decode.transcripts import Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
 from speechre.model.backbone import KeyValues
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,16 +19,6 @@ from speechre.errors import DataError
 from speechre.extract.extractor import Extractor
 from speechre.types import Entity, Triplet
 from tests.tiny import tones
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder() -> Iterator[None]:
-    """The scripts are run from their folder, where they find each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield
 
 
 def load(name: str) -> ModuleType:
