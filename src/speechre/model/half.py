@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechre.model.backbone import Attention, Decoder
+from speechre.model.twin import twin_of
 
 # What a step reads of a layer, beside the three projections of self-attention, which become one: with a few rows, a
 # call costs about as much as its reading. Keys and values of what was heard are made once an utterance and stay.
@@ -41,7 +42,7 @@ def half_decoder(decoder: Decoder) -> Decoder:
     """The decoder with float16 matrices in its layers, for inference; embeddings and normalizations are shared with
     ``decoder``, which stays as it is.
     """
-    twin: Decoder = _twin(decoder)
+    twin: Decoder = twin_of(decoder)
     for layer in twin.layers:
         for path in _STEP_MATRICES:
             parent, _, name = path.rpartition(".")
@@ -59,11 +60,3 @@ def _joined(attention: Attention) -> HalfLinear:
     no_bias = torch.zeros_like(queries.bias)  # of the keys
     weight = torch.cat([queries.weight, keys.weight, values.weight])
     return HalfLinear(weight, torch.cat([queries.bias, no_bias, values.bias]))
-
-
-def _twin(module: Any) -> Any:
-    """A module of the same class over the same parameters, whose children can be exchanged."""
-    twin = module.__class__.__new__(module.__class__)
-    twin.__dict__.update(module.__dict__)
-    twin._modules = {name: _twin(child) for name, child in module._modules.items()}
-    return twin

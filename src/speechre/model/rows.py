@@ -68,7 +68,7 @@ class DecoderRows:
         self._prompts = [_Buffer() for _ in cross]
         self._own = [_Buffer() for _ in cross]
         self._rows_each: int | None = None  # R, once they have branched
-        self._filled_BP = torch.zeros(num_utterances, 0, dtype=torch.bool, device=device)
+        self._filled_BP: Tensor | None = None  # which slots of the prompts hold a token; None: all
         self._mask: Tensor | None = None  # of the tokens that are being fed
         self._prompt_bias: Tensor | None = None
         self.position_N = torch.zeros(num_utterances, dtype=torch.long, device=device)
@@ -100,16 +100,23 @@ class DecoderRows:
         return last
 
     def _extend_prompts(self, ids_BT: Tensor, real_BT: Tensor | None) -> Tensor:
-        """Make room and a mask for new prompt tokens; returns their positions (B, T) from where each row is."""
+        """Make room and a mask for new prompt tokens; returns their positions (B or 1, T) from where each row is."""
+        length, before, device = ids_BT.shape[1], self._prompts[0].length, ids_BT.device
+        total = before + length
+        causal = torch.ones(length, total, dtype=torch.bool, device=device).tril(before) if length > 1 else None
+        if real_BT is None and self._filled_BP is None:  # one token more in every row needs no mask
+            self._mask = causal
+            self.position_N = self.position_N + length
+            return torch.arange(length, device=device)[None]
         if real_BT is None:
             real_BT = torch.ones_like(ids_BT, dtype=torch.bool)
-        length = ids_BT.shape[1]
+        if self._filled_BP is None:
+            self._filled_BP = torch.ones(len(ids_BT), before, dtype=torch.bool, device=device)
         self._filled_BP = torch.cat([self._filled_BP, real_BT], dim=1)
-        total = self._filled_BP.shape[1]
-        causal = torch.ones(length, total, dtype=torch.bool, device=ids_BT.device).tril(total - length)
         # A token that is not real looks at itself, so that no row of the softmax is empty.
-        itself = torch.eye(total, dtype=torch.bool, device=ids_BT.device)[total - length :]
-        self._mask = (self._filled_BP[:, None, None, :] & causal) | itself
+        itself = torch.eye(total, dtype=torch.bool, device=device)[before:]
+        filled = self._filled_BP[:, None, None, :]
+        self._mask = (filled if causal is None else filled & causal) | itself
         self.position_N = self.position_N + real_BT.sum(1)
         return (real_BT.cumsum(1) - 1).clamp(min=0)
 
@@ -120,7 +127,7 @@ class DecoderRows:
         self._rows_each = rows_each
         self.position_N = self.position_N.repeat_interleave(rows_each)
         self._mask = None
-        if not bool(self._filled_BP.all()):
+        if self._filled_BP is not None and not bool(self._filled_BP.all()):
             empty_BP = ~self._filled_BP
             bias = torch.zeros(empty_BP.shape, device=empty_BP.device).masked_fill_(empty_BP, -torch.inf)
             self._prompt_bias = bias[:, None, None, :]
