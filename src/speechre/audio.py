@@ -120,6 +120,12 @@ def read_audio_ref(audio: AudioRef) -> Samples:
     return read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
 
 
+def at_speed(samples: Samples, speed: float, quality: str = "HQ") -> Samples:
+    """Samples played ``speed`` times as fast, pitch and all, so 1 / ``speed`` times as many; ``quality`` is soxr's."""
+    played: Samples = soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality=quality)
+    return played.astype(np.float32, copy=False)
+
+
 def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
     """Samples that are in memory already, as float32 mono at 16 kHz: (samples,).
 

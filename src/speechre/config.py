@@ -121,6 +121,7 @@ class DecodeConfig:
     reader: bool = True  # a text reader, where the model has one, reads the transcript and votes too
     second_listener: str = ""  # a model, or whisper:NAME, that hears too; the reader reads its transcripts as well
     second_share: float = 0.45  # the belief in the second listener before anything was heard; the rest is this model's
+    speeds: tuple[float, ...] = (1.0,)  # at which recordings are heard for the reader; 1 first: as they are
     reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
 
 
@@ -253,6 +254,9 @@ def _check(config: Config, where: str) -> None:
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
         "decode.transcript_beams": 1 <= decode.transcript_beams <= 64,
         "decode.second_share": 0 < decode.second_share < 1,
+        "decode.speeds": decode.speeds[:1] == (1.0,)
+        and len(set(decode.speeds)) == len(decode.speeds) <= 8
+        and all(0.5 <= speed <= 2 for speed in decode.speeds),
         "decode.min_votes": decode.min_votes >= 1,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,

@@ -17,6 +17,7 @@ from speechre.decode.alignment import (
     alignment_heads,
     attention_weights,
     first_frames,
+    median_of_seven,
     token_chars,
     token_times,
 )
@@ -68,6 +69,12 @@ def test_tokens_that_look_one_behind_the_other_get_their_frames() -> None:
         weights[:, row, start:stop] = 1.0
     assert token_times(weights, 0) == pytest.approx([0.0, 10 * FRAME_S, 30 * FRAME_S, 35 * FRAME_S, 50 * FRAME_S])
     assert token_times(weights, 2) == pytest.approx([0.0, 35 * FRAME_S, 50 * FRAME_S])
+
+
+def test_thirteen_exchanges_find_the_median_of_any_seven() -> None:
+    """Of all sequences of zeros and ones, so of all values whatever (the zero-one principle of sorting networks)."""
+    rows = torch.tensor([[(number >> place) & 1 for place in range(7)] for number in range(128)], dtype=torch.float32)
+    assert torch.equal(median_of_seven(list(rows.unbind(1))), rows.median(dim=1).values)
 
 
 def test_a_clip_shorter_than_the_smoothing() -> None:

@@ -17,7 +17,7 @@ from speechre.config import Config, DecodeConfig
 from speechre.data.store import read_manifest
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import WeighedTranscript, pooled_transcripts
+from speechre.decode.transcripts import Hearing, WeighedTranscript, pooled_transcripts
 from speechre.errors import UsageError
 from speechre.evaluate.plain_whisper import Transcriber
 from speechre.extract.listener import Listener, mel_of
@@ -62,7 +62,7 @@ def told(triplets: tuple[Triplet, ...] | None) -> dict[tuple[str, str, str], flo
 def test_a_listener_gains_belief_by_finding_likely_words() -> None:
     first = [WeighedTranscript("Ann Lee", 0.75, math.log(0.06)), WeighedTranscript("Anne Lee", 0.25, math.log(0.02))]
     second = [WeighedTranscript("Anne Lee", 0.5, math.log(0.3)), WeighedTranscript("Annely", 0.5, math.log(0.3))]
-    pooled = pooled_transcripts(first, second, 0.2)
+    pooled = pooled_transcripts(first, [Hearing(tuple(second), 0.2)])
     beliefs = 0.8 * 0.08 ** (1 / 8), 0.2 * 0.6 ** (1 / 8)
     ours, theirs = (belief / sum(beliefs) for belief in beliefs)
     assert theirs > 0.2
@@ -72,11 +72,11 @@ def test_a_listener_gains_belief_by_finding_likely_words() -> None:
 
 def test_what_came_to_no_end_gives_way_to_what_did() -> None:
     circle = WeighedTranscript("no no no", 1.0, -math.inf)
-    pooled = pooled_transcripts([circle], [WeighedTranscript("no", 1.0, -90.0)], 0.01)
+    pooled = pooled_transcripts([circle], [Hearing((WeighedTranscript("no", 1.0, -90.0),), 0.01)])
     assert [(one.text, one.share) for one in pooled] == [("no no no", 0.0), ("no", 1.0)]
-    neither = pooled_transcripts([circle], [WeighedTranscript("oh oh oh", 1.0, -math.inf)], 0.25)
+    neither = pooled_transcripts([circle], [Hearing((WeighedTranscript("oh oh oh", 1.0, -math.inf),), 0.25)])
     assert [one.share for one in neither] == pytest.approx([0.75, 0.25])
-    assert pooled_transcripts([], [], 0.5) == ()
+    assert pooled_transcripts([], [Hearing((), 0.5)]) == ()
 
 
 def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path
     for sound, second in zip(sounds, heard, strict=True):
         analysis = next(both.analyze_many([(sound, 16_000)]))[1]
         own = alone.engine.transcribe([mel_of(sound, both.checkpoint)])[0]
-        pooled = pooled_transcripts(own, second, 0.3)
+        pooled = pooled_transcripts(own, [Hearing(second, 0.3)])
         num_other += len({one.text for one in second} - {one.text for one in own})
         expected = expected_beliefs(TextReader(both.checkpoint.reader), [[(o.text, o.share) for o in pooled]])[0]
         assert told(analysis.read) == pytest.approx(told(expected), abs=1e-4)
@@ -116,14 +116,14 @@ def test_a_listener_must_write_and_somebody_must_read(models: dict[str, str]) ->
 
 def test_another_listener_stands_in_for_a_transcript_without_an_end(models: dict[str, str]) -> None:
     checkpoint = load_checkpoint(models["reading"])
-    config = replace(checkpoint.config.decode, transcript_beams=BEAMS, second_share=0.1)
+    config = replace(checkpoint.config.decode, transcript_beams=BEAMS)
     engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), checkpoint.config.model, config)
     mel = mel_of(noise(2.0, 1), checkpoint)
     (own,) = engine.decode([mel])
     tokenizer = checkpoint.tokenizer
 
-    def heard(text: str, log_prob: float) -> list[list[WeighedTranscript]]:
-        return [[WeighedTranscript(text, 1.0, log_prob)]]
+    def heard(text: str, log_prob: float) -> list[list[Hearing]]:
+        return [[Hearing((WeighedTranscript(text, 1.0, log_prob),), 0.1)]]
 
     (sure,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -0.5))
     assert (sure.transcript, sure.is_transcript_finished) == ("Ann Lee lives in Oslo.", True)

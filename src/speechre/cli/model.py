@@ -34,6 +34,7 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "beams": args.beams,
         "transcript_beams": args.transcript_beams,
         "second_listener": "" if args.second_listener == "none" else args.second_listener,
+        "speeds": args.speeds,
         "threshold": args.threshold,
         "reader": args.use_reader,
     }

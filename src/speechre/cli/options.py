@@ -62,6 +62,14 @@ def probability(text: str) -> float:
     return value
 
 
+def speed_list(text: str) -> tuple[float, ...]:
+    """``1,0.9`` as numbers; what they must be is the config's to say."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'got "{text}", expected numbers with commas between them, as 1,0.9') from None
+
+
 def order_names(text: str) -> tuple[str, ...]:
     """``hrt,htr`` as names, each once."""
     try:
@@ -101,6 +109,13 @@ def add_decoding(parser: Parser) -> None:
         metavar="DIR|NAME|whisper:NAME|none",
         help="a model that hears too and whose transcripts the text reader reads as well; whisper:NAME is a plain "
         "Whisper, as whisper:openai/whisper-small.en (default: the model's)",
+    )
+    parser.add_argument(
+        "--speeds",
+        type=speed_list,
+        metavar="1,SPEED,...",
+        help="hear each recording at these speeds, from 0.5 to 2, 1 first; the text reader reads what was heard at any "
+        "of them (default: the model's)",
     )
     parser.add_argument(
         "--threshold",

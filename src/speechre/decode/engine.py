@@ -21,10 +21,12 @@ from speechre.decode.alignment import TranscriptTimes, alignment_heads, attentio
 from speechre.decode.constraints import Copying, CopyRows, TokenGrammar
 from speechre.decode.repetition import ToldRows
 from speechre.decode.search import Generation, Group, search_groups
-from speechre.decode.transcripts import Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
+from speechre.decode.transcripts import Hearing, Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
 from speechre.model.backbone import KeyValues
+from speechre.model.bfloat16 import hearing_in_bfloat16
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
+from speechre.model.heap import keep_freed_memory
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
@@ -135,6 +137,11 @@ class DecodingEngine:
         self._hears_in_bfloat16 = config.hearing == "bfloat16" or (
             config.hearing == "auto" and choose_precision("auto", str(network.device)) == "bf16"
         )
+        self._ears = network
+        if network.device.type == "cpu":
+            keep_freed_memory()  # the relation head's pictures and what attention weighs, each time of another size
+            if self._hears_in_bfloat16:
+                self._ears = hearing_in_bfloat16(network)
         self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
@@ -143,17 +150,18 @@ class DecodingEngine:
         self,
         mels: Sequence[Tensor],
         relations: Sequence[Collection[str]] | None = None,
-        heard: Sequence[Sequence[WeighedTranscript]] | None = None,
+        heard: Sequence[Sequence[Hearing]] | None = None,
     ) -> list[Decoded]:
         """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
 
-        ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what a
-        second listener heard of each; it stands in for a transcript of ``transcript_beams`` that came to no end.
+        ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what was
+        heard of each besides, by another listener or at another speed; it stands in for a transcript of
+        ``transcript_beams`` that came to no end.
         """
         start = self._clock()
         with self._hearing():
-            encoded = self.network.encode(mels)
-            probabilities_BR = self.network.relation_logits(encoded).float().sigmoid()
+            encoded = self._ears.encode(mels)
+            probabilities_BR = self._ears.relation_logits(encoded).float().sigmoid()
         cross, cross_mask = self._cross_memory(encoded)
         rows = DecoderRows(self._decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
@@ -178,7 +186,7 @@ class DecodingEngine:
     def transcribe(self, mels: Sequence[Tensor]) -> list[tuple[WeighedTranscript, ...]]:
         """What may have been said in each, the likeliest first: :meth:`decode` without relations and orders."""
         with self._hearing():
-            encoded = self.network.encode(mels)
+            encoded = self._ears.encode(mels)
         cross, cross_mask = self._cross_memory(encoded)
         rows = DecoderRows(self._decoder, cross, cross_mask)
         beams = self._transcript_writer.search(rows, encoded.num_frames.tolist())
@@ -198,7 +206,7 @@ class DecodingEngine:
         """What the decoder's rows attend to, and which of it is real."""
         dtype = self.network.whisper.decoder.embed_tokens.weight.dtype
         with self._hearing():
-            cross = self.network.cross_memory(encoded)
+            cross = self._ears.cross_memory(encoded)
         mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
         return [KeyValues(keys.to(dtype), values.to(dtype)) for keys, values in cross], mask
 
@@ -218,7 +226,7 @@ class DecodingEngine:
         encoded: Encoded,
         cross: list[KeyValues],
         cross_mask: Tensor | None,
-        heard: Sequence[Sequence[WeighedTranscript]] | None,
+        heard: Sequence[Sequence[Hearing]] | None,
     ) -> list[Transcript]:
         """What each utterance says; the prompts of ``rows`` then hold it."""
         num_frames, writer = encoded.num_frames.tolist(), self._transcript_writer

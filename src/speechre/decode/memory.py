@@ -46,11 +46,12 @@ def predicted_growth_mib(
     """MiB that decoding a batch adds, at most, to a process that has loaded its model.
 
     ``duration_s`` is the longest recording of the batch, at most 30 s; the silence behind it (``model.tail_s``) is
-    added here. Orders and beams are those of ``decode``. Raises ``ValueError`` on sizes that no batch has. Within a
-    factor of 2 of what was measured (``tests/decode/test_memory.py``) where answers run to their limit.
+    added here. Orders, beams and speeds are those of ``decode``. Raises ``ValueError`` on sizes that no batch has.
+    Within a factor of 2 of what was measured (``tests/decode/test_memory.py``) where answers run to their limit.
     """
     if batch_size < 1 or not 0 < duration_s <= _WINDOW_S:
         raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
+    duration_s = min(_WINDOW_S, duration_s / min(decode.speeds))
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
     longest = round(heard_s * _FRAMES_PER_S)
     num_frames = batch_size * longest

@@ -63,27 +63,35 @@ def weighed_transcripts(
     return tuple(WeighedTranscript(text, share, _log_sum(proofs[text])) for text, share in shares.items())
 
 
-def pooled_transcripts(
-    first: Sequence[WeighedTranscript], second: Sequence[WeighedTranscript], second_share: float
-) -> tuple[WeighedTranscript, ...]:
-    """What two listeners heard of one recording, the first one's transcripts first, each listener's as far as it is
-    believed. A text that both wrote has both their beliefs.
-
-    ``second_share`` is the belief in the second listener before anything was heard, the rest is the first one's. After
-    that Bayes' rule gives more to the one who found likely words for the sound: P(listener) P(its transcripts |
-    listener) ** (1 / 8). The power is there because networks are too sure (a fractional posterior): with all of the
-    evidence one of them would be believed alone, and two that mishear different names are worth more than either.
-    Where neither came to an end, only the shares before count.
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What was heard of a recording by another listener, or at another speed, and how far that is believed before
+    anything was heard, above 0; the shares of all hearings but a model's own first one sum to less than 1.
     """
-    masses = [_log_sum([one.log_prob for one in ours]) / _CAUTION for ours in (first, second)]
-    if masses == [-math.inf, -math.inf]:
-        masses = [0.0, 0.0]
-    priors = (1 - second_share, second_share)
-    evidence = [math.log(prior) + mass for prior, mass in zip(priors, masses, strict=True)]
+
+    readings: tuple[WeighedTranscript, ...]
+    share: float
+
+
+def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hearing]) -> tuple[WeighedTranscript, ...]:
+    """What was heard of one recording in several hearings, the first one's transcripts first, each hearing's as far as
+    it is believed. A text that several wrote has all their beliefs.
+
+    What the ``others`` leave of 1 is the belief in the first before anything was heard. After that Bayes' rule gives
+    more to those who found likely words for the sound: P(hearing) P(its transcripts | hearing) ** (1 / 8). The power is
+    there because networks are too sure (a fractional posterior): with all of the evidence one of them would be believed
+    alone, and two that mishear different names are worth more than either. Where none came to an end, only the shares
+    before count.
+    """
+    hearings = [Hearing(tuple(first), 1 - math.fsum(other.share for other in others)), *others]
+    masses = [_log_sum([one.log_prob for one in hearing.readings]) / _CAUTION for hearing in hearings]
+    if max(masses) == -math.inf:
+        masses = [0.0] * len(hearings)
+    evidence = [math.log(hearing.share) + mass for hearing, mass in zip(hearings, masses, strict=True)]
     shares: dict[str, float] = {}
-    for ours, log_belief in zip((first, second), evidence, strict=True):
+    for hearing, log_belief in zip(hearings, evidence, strict=True):
         belief = math.exp(log_belief - _log_sum(evidence))
-        for one in ours:
+        for one in hearing.readings:
             shares[one.text] = shares.get(one.text, 0.0) + belief * one.share
     return tuple(WeighedTranscript(text, share) for text, share in shares.items())
 
@@ -142,19 +150,26 @@ class TranscriptWriter:
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
-        self._second_share = config.second_share
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
         weight_VD = network.whisper.output_weight()
-        if self._num_beams == 1:
+        is_half = config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel()
+        self._next_word: Callable[[Tensor], list[int]] = self._likeliest
+        if self._num_beams == 1 and not is_half:
             self._next_word = BestToken(weight_VD, allowed_V)
             return
-        # Trained transcripts end in one way; in greedy search Whisper's own end stops a network that never learned it.
-        allowed_V[sequencer.tokenizer.eot_id] = False
+        if self._num_beams > 1:
+            # Trained transcripts end in one way; in greedy search Whisper's own end stops a network that never learned
+            # it.
+            allowed_V[sequencer.tokenizer.eot_id] = False
         self._floor_V = torch.zeros(len(allowed_V), device=network.device).masked_fill_(~allowed_V, -torch.inf)
-        is_half = config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel()
         half = HalfLinear(weight_VD) if is_half else None
         self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD))
+
+    def _likeliest(self, hidden_BD: Tensor) -> list[int]:
+        """For each row the likeliest of all words and ends."""
+        tokens: list[int] = (self._project(hidden_BD) + self._floor_V).argmax(dim=1).tolist()
+        return tokens
 
     def _limits(self, num_frames: Sequence[int]) -> list[int]:
         """The most tokens for each of so many encoder frames."""
@@ -181,7 +196,8 @@ class TranscriptWriter:
             if not any(is_open):
                 return [(Generation(tuple(ids), 0.0, end),) for ids, end in zip(written, is_finished, strict=True)]
             ids = torch.tensor([[ids[-1] if ids else ends[0]] for ids in written], device=device)
-            hidden_BD = rows.feed(ids, torch.tensor([[is_one_open] for is_one_open in is_open], device=device))
+            real = None if all(is_open) else torch.tensor([[is_one_open] for is_one_open in is_open], device=device)
+            hidden_BD = rows.feed(ids, real)
 
     def search(self, rows: DecoderRows, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """The beams of each, best first. ``rows`` are new ones, and of no use afterwards."""
@@ -197,16 +213,16 @@ class TranscriptWriter:
         search_groups(rows, hidden_ND, self._project, words, groups, 1, end_id)
         return [_cut_circles(group.best()) for group in groups]
 
-    def own(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
-        """The best of this model's own ``beams``, whatever another listener ``heard``, who counts in the shares."""
+    def own(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
+        """The best of this model's own ``beams``, whatever else was ``heard``, which counts in the shares."""
         readings = weighed_transcripts(beams, self._sequencer.tokenizer.decode_text)
         if heard:
-            readings = pooled_transcripts(readings, heard, self._second_share)
+            readings = pooled_transcripts(readings, heard)
         return Transcript(beams[0].ids, beams[0].is_finished, readings)
 
-    def told(self, beams: Sequence[Generation], heard: Sequence[WeighedTranscript]) -> Transcript:
-        """The best of this model's own ``beams`` if it came to an end, else the reading that both listeners together
-        believe most, of those that are short enough to go on from.
+    def told(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
+        """The best of this model's own ``beams`` if it came to an end, else the reading that is believed most after all
+        hearings, of those that are short enough to go on from.
         """
         own, tokenizer = self.own(beams, heard), self._sequencer.tokenizer
         if beams[0].is_finished or not heard:
@@ -220,9 +236,9 @@ class TranscriptWriter:
         return own
 
 
-def _in_tokens(reading: WeighedTranscript, heard: Sequence[WeighedTranscript], tokenizer: Tokenizer) -> Generation:
-    """A reading of another listener, as if this model had written it."""
-    log_prob = next(other.log_prob for other in heard if other.text == reading.text)
+def _in_tokens(reading: WeighedTranscript, heard: Sequence[Hearing], tokenizer: Tokenizer) -> Generation:
+    """A reading of another hearing, as if this model had written it in its first."""
+    log_prob = max(other.log_prob for one in heard for other in one.readings if other.text == reading.text)
     return Generation(tuple(tokenizer.encode_text(f" {reading.text}")), log_prob, log_prob > -math.inf)
 
 

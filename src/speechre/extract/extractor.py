@@ -29,6 +29,7 @@ from speechre.errors import AudioError, SpeechreError, UsageError
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
 from speechre.extract.evidence import locate
+from speechre.extract.hearings import FurtherHearings
 from speechre.extract.listener import Listener, mel_of
 from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
 from speechre.extract.rows import RowExtractor
@@ -101,6 +102,7 @@ class Extractor:
             self._reader = TextReader(checkpoint.reader)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         self._second = self._second_listener()
+        self._hearings = FurtherHearings(self.engine, checkpoint, self._second, is_read=self._reader is not None)
         sizes, model = checkpoint.network.config, config.model
         if self._second is not None:  # memory is planned for the wider of the two, and for the longer window
             sizes = max(sizes, self._second.sizes, key=lambda one: one.d_model)
@@ -352,7 +354,7 @@ class Extractor:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
         self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
         sounds = [chunk.samples for _, chunk in chunks]
-        heard = None if self._second is None else self._second.transcribe(sounds)
+        heard = self._hearings.of(sounds)
         decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts, heard)
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:

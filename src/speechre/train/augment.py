@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ
+from speechre.audio import SAMPLE_RATE_HZ, at_speed
 from speechre.config import AugmentConfig
 from speechre.data.surroundings import in_a_room, with_noise
 from speechre.model.log_mel import WINDOW_SAMPLES
@@ -28,7 +28,7 @@ def augment(samples: Samples, config: AugmentConfig, rng: random.Random) -> Samp
     if config.speed:
         # Never so slow that the end falls out of the window: the targets stay whole.
         factor = max(rng.uniform(1 - config.speed, 1 + config.speed), len(samples) / WINDOW_SAMPLES)
-        samples = soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ").astype(np.float32)
+        samples = at_speed(samples, factor, quality="LQ")
     if config.room and rng.random() < config.room:
         samples = in_a_room(samples, rng)
     if config.pad_s:

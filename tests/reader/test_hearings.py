@@ -1,0 +1,120 @@
+"""A recording is heard at several speeds, and the reader reads what was heard at any of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechre import Extractor
+from speechre.audio import at_speed
+from speechre.cli import main
+from speechre.data.store import read_manifest
+from speechre.decode.memory import predicted_growth_mib
+from speechre.decode.transcripts import Hearing, pooled_transcripts
+from speechre.errors import ConfigError
+from speechre.extract.hearings import FurtherHearings
+from speechre.extract.listener import Listener, mel_of
+from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from speechre.reader.mixture import expected_beliefs
+from speechre.reader.reader import TextModel, TextReader
+from tests.conftest import noise
+
+BEAMS = 3
+SLOWER = 0.8
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_dir: Path, credulous_reader: TextModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a reader. Do not change."""
+    tiny = load_checkpoint(str(tiny_model_dir))
+    folder = tmp_path_factory.mktemp("hearings") / "reading"
+    decode = replace(tiny.config.decode, transcript_beams=BEAMS)
+    config = replace(tiny.config, name="reading", decode=decode)
+    save_checkpoint(folder, tiny.network, tiny.tokenizer, tiny.schema, config, reader=credulous_reader)
+    return str(folder)
+
+
+def checkpoint_at(model: str, *speeds: float) -> Checkpoint:
+    checkpoint = load_checkpoint(model)
+    config = replace(checkpoint.config, decode=replace(checkpoint.config.decode, speeds=speeds))
+    return replace(checkpoint, config=config)
+
+
+def test_slower_is_longer_and_lower() -> None:
+    tone = np.sin(np.arange(16_000) * 2 * np.pi * 440 / 16_000).astype(np.float32)
+    slow = at_speed(tone, SLOWER)
+    assert slow.dtype == np.float32
+    assert len(slow) == 20_000
+    spectrum = np.abs(np.fft.rfft(slow))
+    assert np.argmax(spectrum) * 16_000 / len(slow) == pytest.approx(440 * SLOWER, abs=1)
+
+
+def test_the_reader_reads_what_was_heard_at_each_speed(model: str) -> None:
+    both = Extractor(checkpoint_at(model, 1.0, SLOWER))
+    alone = Extractor(checkpoint_at(model, 1.0))
+    assert both.checkpoint.reader is not None
+    num_new = 0
+    for seed in range(3):
+        sound = noise(2.0, seed)
+        analysis = next(both.analyze_many([(sound, 16_000)]))[1]
+        first, slower = (
+            alone.engine.transcribe([mel_of(samples, both.checkpoint)])[0]
+            for samples in (sound, at_speed(sound, SLOWER))
+        )
+        pooled = pooled_transcripts(first, [Hearing(slower, 0.5)])
+        num_new += len({one.text for one in slower} - {one.text for one in first})
+        assert {analysis.transcript, *analysis.other_transcripts} == {one.text for one in pooled}
+        (expected,) = expected_beliefs(TextReader(both.checkpoint.reader), [[(o.text, o.share) for o in pooled]])
+        assert analysis.read is not None
+        assert [t.confidence for t in analysis.read] == pytest.approx([t.confidence for t in expected], abs=1e-4)
+    assert num_new  # other things are heard at another speed
+
+
+def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
+    checkpoint = checkpoint_at(model, 1.0, SLOWER)
+    decode = replace(checkpoint.config.decode, second_share=0.4)
+    checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
+    listener = Listener(model, "cpu", decode)
+    engine = Extractor(checkpoint).engine
+    short, long = noise(1.0, 1), noise(26.0, 2)  # 26 s are 32.5 at this speed
+    hearings = FurtherHearings(engine, checkpoint, listener, is_read=True)
+    of_short, of_long = hearings.of([short, long])
+    assert [one.share for one in of_short] == pytest.approx([0.3, 0.2, 0.2])
+    assert [one.share for one in of_long] == [0.4]
+    assert of_short[0] == Hearing(engine.transcribe([mel_of(at_speed(short, SLOWER), checkpoint)])[0], 0.3)
+    assert of_short[1].readings == listener.transcribe([short])[0]
+    assert FurtherHearings(engine, checkpoint, listener, is_read=False).of([short]) == [[]]
+    assert FurtherHearings(engine, checkpoint_at(model, 1.0), None, is_read=True).of([short]) == [[]]
+
+
+def test_memory_is_planned_for_the_slowest(model: str) -> None:
+    checkpoint = checkpoint_at(model, 1.0, 0.5)
+    sizes, config = checkpoint.network.config, checkpoint.config
+    usual = replace(config.decode, speeds=(1.0,))
+    slow = predicted_growth_mib(sizes, config.model, config.decode, 2, 10.0)
+    assert slow == predicted_growth_mib(sizes, config.model, usual, 2, 20.0)
+    assert predicted_growth_mib(sizes, config.model, config.decode, 2, 30.0) == predicted_growth_mib(
+        sizes, config.model, usual, 2, 30.0
+    )
+
+
+def test_from_the_command_line(model: str, manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = str(next(iter(read_manifest(manifest))).audio.path)  # type: ignore[union-attr]
+    command = ["extract", sound, "--model", model, "--format", "jsonl"]
+    told = []
+    for speeds in ("1,0.8,1.25", "1"):
+        assert main([*command, "--speeds", speeds]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["transcript"] == told[1]["transcript"]  # what is shown is what was heard first
+    assert main([*command, "--speeds", "1;0.9"]) == 2
+    assert 'got "1;0.9", expected numbers with commas between them' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("speeds", [(), (0.9,), (1.0, 1.0), (1.0, 0.4), (1.0, 2.5)])
+def test_speeds_that_make_no_sense(model: str, speeds: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"decode\.speeds is \(.*\), which is out of range"):
+        Extractor.from_pretrained(model, speeds=speeds)
