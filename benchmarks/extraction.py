@@ -28,7 +28,7 @@ from speechre.model.checkpoint import DEFAULT_MODEL
 from speechre.orders import ORDERS
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-STAGES = ("encoder", "transcript", "alignment", "prefill", "orders")
+STAGES = ("hearings", "encoder", "transcript", "alignment", "prefill", "orders")
 
 
 def main() -> None:
@@ -63,12 +63,17 @@ def parse_arguments() -> argparse.Namespace:
     def integers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 
+    def speeds(text: str) -> tuple[float, ...]:
+        return tuple(float(part) for part in text.split(","))
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--beams", type=integers, default=[1, 3])
     parser.add_argument("--batch-size", type=integers, default=[1, 8])
     parser.add_argument("--orders", type=lambda text: text.split(";"), default=[",".join(ORDERS)])
+    parser.add_argument("--speeds", type=speeds, help="at which recordings are heard, as 1,0.9 (default: the model's)")
+    parser.add_argument("--transcript-beams", type=int, help="default: the model's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeat", type=int, default=3)
@@ -79,8 +84,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(options: argparse.Namespace, arrays: list[Any], orders: str, beams: int, batch_size: int) -> dict[str, Any]:
     """Median seconds per utterance of ``repeat`` passes over all recordings, after one short pass to warm up."""
+    given = {"speeds": options.speeds, "transcript_beams": options.transcript_beams}
     extractor = Extractor.from_pretrained(
-        options.model, device=options.device, beams=beams, orders=orders.split(","), batch_size=batch_size
+        options.model,
+        device=options.device,
+        beams=beams,
+        orders=orders.split(","),
+        batch_size=batch_size,
+        **{name: value for name, value in given.items() if value is not None},
     )
     list(extractor.extract_many(arrays[:batch_size]))
     totals: list[float] = []

@@ -53,6 +53,7 @@ class Decoded:
 class Timing:
     """Seconds spent so far, by stage; for benchmarks."""
 
+    hearings_s: float = 0.0  # by a second listener and at other speeds
     encoder_s: float = 0.0
     transcript_s: float = 0.0
     alignment_s: float = 0.0

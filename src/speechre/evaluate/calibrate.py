@@ -93,8 +93,9 @@ def fit(
 ) -> Fit:
     """Calibration and threshold; with ``reader`` the curve weighs its beliefs too.
 
-    The threshold is the one of the highest F1 among those at which no more than ``max_relation_free`` of the
-    relation-free utterances get a triplet; where there is none, the highest threshold. Raises :class:`UsageError` if
+    The threshold is half of the highest F1 that any reaches, which is where calibrated probabilities have it (Lipton,
+    Elkan and Naryanaswamy 2014, theorem 1): the peak itself stands on a few triplets of one corpus. It is higher where
+    more than ``max_relation_free`` of the relation-free utterances would get a triplet. Raises :class:`UsageError` if
     nothing was found to fit on.
     """
     weighed = _judge(utterances, evidence, protocol)
@@ -108,11 +109,13 @@ def fit(
     curve = threshold_curve(calibrated, num_gold, THRESHOLDS)
     free = [utterance.id for utterance in utterances if not utterance.relations]
     surest = [max((calibration(e.support, e.belief) for e in evidence[i]), default=0.0) for i in free]
-    best = curve[-1]
-    for threshold, counts in curve:
-        share = sum(c >= threshold for c in surest) / max(1, len(free))
-        if share <= max_relation_free and counts.f1 > best[1].f1:
-            best = (threshold, counts)
+    lowest = max(counts.f1 for _, counts in curve) / 2
+
+    def is_quiet(threshold: float) -> bool:
+        return sum(c >= threshold for c in surest) <= max_relation_free * len(free)
+
+    fitting = (pair for pair in curve if pair[0] >= lowest and is_quiet(pair[0]))
+    best = next(fitting, curve[-1])
     share_at = sum(c >= best[0] for c in surest) / len(free) if free else None
     error = held_out_error(utterances, evidence, protocol, reader=reader, seed=seed)
     return Fit(calibration, best[0], best[1], share_at, error, tuple(curve))

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 from typing import Any, overload
 
 import numpy as np
@@ -354,7 +355,9 @@ class Extractor:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]
         self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
         sounds = [chunk.samples for _, chunk in chunks]
+        start = perf_counter()
         heard = self._hearings.of(sounds)
+        self.engine.timing.hearings_s += perf_counter() - start
         decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts, heard)
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
