@@ -18,6 +18,7 @@ from speechre.metrics import (
     PROTOCOLS,
     Counts,
     UtteranceCounts,
+    edit_distance,
     normalize_text,
     normalize_text_as_released,
     per_relation,
@@ -336,7 +337,23 @@ def test_a_hit_is_an_equal_key(one: Triplet, other: Triplet, protocol: str) -> N
 
 
 def test_the_docstrings_and_the_scoring_page_are_true() -> None:
-    assert doctest.testmod(speechre.metrics) == (0, 2)
+    assert doctest.testmod(speechre.metrics) == (0, 3)
     failed, attempted = doctest.testfile(str(ROOT / "docs" / "scoring.md"), module_relative=False)
     assert failed == 0
     assert attempted > 0
+
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=6)
+
+
+@given(WORDS, WORDS)
+def test_edit_distance_is_the_textbook_s(reference: list[str], written: list[str]) -> None:
+    def textbook(a: list[str], b: list[str]) -> int:
+        if not a or not b:
+            return len(a) + len(b)
+        if a[0] == b[0]:
+            return textbook(a[1:], b[1:])
+        return 1 + min(textbook(a[1:], b), textbook(a, b[1:]), textbook(a[1:], b[1:]))
+
+    assert edit_distance(reference, written) == textbook(reference, written)
+    assert edit_distance(written, reference) == edit_distance(reference, written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import subprocess
 import sys
@@ -10,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-import speechre.evaluate.run
 from speechre.config import Config
 from speechre.decode.ensemble import Analysis
 from speechre.errors import DataError, UsageError
-from speechre.evaluate.run import Evaluation, edit_distance, evaluate
+from speechre.evaluate.run import Evaluation, evaluate
 from speechre.metrics import score
 from speechre.types import Entity, Relation, Triplet, Utterance
 
@@ -175,28 +171,6 @@ def test_different_orders_are_refused() -> None:
 def test_an_unknown_protocol_is_a_usage_fault() -> None:
     with pytest.raises(UsageError, match="loose"):
         evaluation("loose")
-
-
-WORDS = st.lists(st.sampled_from("abc"), max_size=6)
-
-
-@given(WORDS, WORDS)
-def test_edit_distance_is_the_textbook_s(reference: list[str], written: list[str]) -> None:
-    def textbook(a: list[str], b: list[str]) -> int:
-        if not a or not b:
-            return len(a) + len(b)
-        if a[0] == b[0]:
-            return textbook(a[1:], b[1:])
-        return 1 + min(textbook(a[1:], b), textbook(a, b[1:]), textbook(a[1:], b[1:]))
-
-    assert edit_distance(reference, written) == textbook(reference, written)
-    assert edit_distance(written, reference) == edit_distance(reference, written)
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(speechre.evaluate.run)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def test_scoring_needs_no_torch() -> None:

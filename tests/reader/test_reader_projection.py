@@ -23,7 +23,7 @@ def test_a_text_is_aligned_with_itself(text: str) -> None:
 
 @given(TEXTS, TEXTS)
 def test_alignments_rise_and_are_the_best(source: str, target: str) -> None:
-    from speechre.evaluate.run import edit_distance
+    from speechre.metrics import edit_distance
 
     aligned = align_characters(source, target)
     places = [place for place in aligned if place is not None]

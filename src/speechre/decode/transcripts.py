@@ -19,6 +19,7 @@ from speechre.config import DecodeConfig
 from speechre.decode.constraints import transcript_mask
 from speechre.decode.repetition import circle_of, said_once
 from speechre.decode.search import Generation, Group, search_groups
+from speechre.metrics import edit_distance, normalize_text
 from speechre.model.best_token import BestToken
 from speechre.model.half import HalfLinear, has_half_kernel
 from speechre.model.network import SpeechReNetwork
@@ -30,6 +31,7 @@ from speechre.model.tokenizer import Tokenizer
 _TOKENS_PER_S = 10
 _TOKENS_MIN = 16
 _FRAME_S = 0.02
+_LEAST_SHARE = 0.01  # less belief than this in a reading decides nothing
 _CAUTION = 8.0  # of 1 to 16, measured in docs/experiments.md
 
 
@@ -94,6 +96,17 @@ def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hear
         for one in hearing.readings:
             shares[one.text] = shares.get(one.text, 0.0) + belief * one.share
     return tuple(WeighedTranscript(text, share) for text, share in shares.items())
+
+
+def by_expected_errors(readings: Sequence[WeighedTranscript]) -> list[WeighedTranscript]:
+    """Those with the fewest expected word errors first: the sum over all readings of share times word errors, were that
+    one right (minimum Bayes risk; Goel and Byrne 2000). The likeliest may stand alone with an odd word; this one has
+    the words that most agree on. Of equals the earlier comes first.
+    """
+    words = [normalize_text(one.text).split() for one in readings]
+    believed = [(ours, one.share) for ours, one in zip(words, readings, strict=True) if one.share >= _LEAST_SHARE]
+    risks = [math.fsum(share * edit_distance(ours, theirs) for theirs, share in believed) for ours in words]
+    return [readings[i] for i in sorted(range(len(readings)), key=risks.__getitem__)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +234,14 @@ class TranscriptWriter:
         return Transcript(beams[0].ids, beams[0].is_finished, readings)
 
     def told(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
-        """The best of this model's own ``beams`` if it came to an end, else the reading that is believed most after all
-        hearings, of those that are short enough to go on from.
+        """The best of this model's own ``beams``; where there are other hearings, the reading that all of them together
+        expect the fewest errors in, of those that are short enough to go on from.
         """
         own, tokenizer = self.own(beams, heard), self._sequencer.tokenizer
-        if beams[0].is_finished or not heard:
+        if not heard:
             return own
         known = {tokenizer.decode_text(beam.ids).strip(): beam for beam in reversed(beams)}
-        for reading in sorted(own.readings, key=lambda reading: -reading.share):
+        for reading in by_expected_errors(own.readings):
             best = known.get(reading.text) or _in_tokens(reading, heard, tokenizer)
             if len(best.ids) <= self._longest:
                 others = (other for other in own.readings if other is not reading)

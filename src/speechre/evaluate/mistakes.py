@@ -6,8 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from speechre.evaluate.run import edit_distance
-from speechre.metrics import normalize_text, triplet_key
+from speechre.metrics import edit_distance, normalize_text, triplet_key
 from speechre.types import Triplet
 
 Kind = Literal["missed", "spurious", "wrong_type", "near_miss"]

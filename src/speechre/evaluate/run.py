@@ -17,7 +17,7 @@ from speechre import __version__
 from speechre.config import Config
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError
-from speechre.metrics import Counts, ScoreReport, check_same_ids, normalize_text, per_relation, score
+from speechre.metrics import Counts, ScoreReport, check_same_ids, edit_distance, normalize_text, per_relation, score
 from speechre.types import Utterance
 
 if TYPE_CHECKING:  # its module loads torch, and scoring needs none
@@ -211,20 +211,6 @@ def word_errors(utterance: Utterance, transcript: str | None, is_plain: bool) ->
     text = plain_utterance(utterance).text if is_plain else utterance.text
     words = normalize_text(text).split()
     return WordErrors(edit_distance(words, normalize_text(transcript).split()), len(words), 1)
-
-
-def edit_distance(reference: Sequence[str], written: Sequence[str]) -> int:
-    """The fewest substitutions, insertions and deletions that turn one into the other.
-
-    >>> edit_distance("the cat sat".split(), "a cat sat down".split())
-    2
-    """
-    row = list(range(len(written) + 1))
-    for i, word in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(written, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]
 
 
 def describe_machine() -> dict[str, Any]:
