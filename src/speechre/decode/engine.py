@@ -156,8 +156,8 @@ class DecodingEngine:
         """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
 
         ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what was
-        heard of each besides, by another listener or at another speed: of all readings of ``transcript_beams`` the one of
-        the fewest expected errors is the transcript.
+        heard of each besides, by another listener or at another speed: of all readings of ``transcript_beams`` the one
+        with the fewest expected errors is the transcript.
         """
         start = self._clock()
         with self._hearing():
