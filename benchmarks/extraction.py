@@ -22,6 +22,7 @@ import torch
 
 import speechre
 from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
+from speechre.cli.options import speed_list
 from speechre.decode.engine import Timing
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL
@@ -63,16 +64,13 @@ def parse_arguments() -> argparse.Namespace:
     def integers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
 
-    def speeds(text: str) -> tuple[float, ...]:
-        return tuple(float(part) for part in text.split(","))
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--beams", type=integers, default=[1, 3])
     parser.add_argument("--batch-size", type=integers, default=[1, 8])
     parser.add_argument("--orders", type=lambda text: text.split(";"), default=[",".join(ORDERS)])
-    parser.add_argument("--speeds", type=speeds, help="at which recordings are heard, as 1,0.9 (default: the model's)")
+    parser.add_argument("--speeds", type=speed_list, help="recordings are heard at, as 1,0.9 (default: the model's)")
     parser.add_argument("--transcript-beams", type=int, help="default: the model's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

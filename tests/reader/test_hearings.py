@@ -101,16 +101,21 @@ def test_memory_is_planned_for_the_slowest(model: str) -> None:
     assert predicted_growth_mib(sizes, config.model, config.decode, 2, 30.0) == predicted_growth_mib(
         sizes, config.model, usual, 2, 30.0
     )
+    unread, usual_unread = replace(config.decode, reader=False), replace(usual, reader=False)
+    assert predicted_growth_mib(sizes, config.model, unread, 2, 10.0) == predicted_growth_mib(
+        sizes, config.model, usual_unread, 2, 10.0
+    )
 
 
 def test_from_the_command_line(model: str, manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sound = str(next(iter(read_manifest(manifest))).audio.path)  # type: ignore[union-attr]
     command = ["extract", sound, "--model", model, "--format", "jsonl"]
     told = []
-    for speeds in ("1,0.8,1.25", "1"):
-        assert main([*command, "--speeds", speeds]) == 0
+    for option in (["--speeds", "1,0.8,1.25"], ["--speeds", "1"], []):
+        assert main([*command, *option]) == 0
         told.append(json.loads(capsys.readouterr().out))
-    assert all(one["transcript"] for one in told)
+    assert told[0] != told[1]
+    assert told[1] == told[2]  # the model's own setting
     assert main([*command, "--speeds", "1;0.9"]) == 2
     assert 'got "1;0.9", expected numbers with commas between them' in capsys.readouterr().err
 

@@ -153,11 +153,13 @@ def test_another_listener_stands_in_for_a_transcript_without_an_end(models: dict
     assert kept.transcript == "And lives in Rome."
 
     (unsure,) = engine.decode([mel], heard=heard("Ann Lee lives in Oslo.", -math.inf))
-    texts = {one.text for one in own.transcripts}
-    assert unsure.transcript in texts
+    believed = pooled_transcripts(own.transcripts, heard("Ann Lee lives in Oslo.", -math.inf)[0])
+    assert unsure.transcript == by_expected_errors(believed)[0].text
     too_long = " ".join(["long"] * 400)
     (long,) = engine.decode([mel], heard=heard(too_long, -0.5))
-    assert long.transcript in texts
+    likely = by_expected_errors(pooled_transcripts(own.transcripts, heard(too_long, -0.5)[0]))
+    assert likely[0].text == too_long
+    assert long.transcript == likely[1].text
     assert too_long in {one.text for one in long.transcripts}
 
 

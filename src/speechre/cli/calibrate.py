@@ -25,7 +25,7 @@ _DESCRIPTION = """\
 Fit what a model needs beyond its weights, and write the model with it to a new folder:
 the relation head's threshold (of three, the one whose prompts give the best triplets),
 the curve from support to confidence (so that 0.8 means right in 8 of 10 cases),
-the threshold of confidence (best F1 under --max-relation-free), and with
+the threshold of confidence (half of the best F1, or what --max-relation-free asks for), and with
 --num-orders the best choice of so many element orders. With --reader the model gets a text reader (made by
 "speechre train-reader"), which reads the transcript and votes beside the orders.
 

@@ -104,7 +104,7 @@ class DecoderRows:
         length, before, device = ids_BT.shape[1], self._prompts[0].length, ids_BT.device
         total = before + length
         causal = torch.ones(length, total, dtype=torch.bool, device=device).tril(before) if length > 1 else None
-        if real_BT is None and self._filled_BP is None:  # one token more in every row needs no mask
+        if real_BT is None and self._filled_BP is None:  # no slot is empty, so one token more needs no mask
             self._mask = causal
             self.position_N = self.position_N + length
             return torch.arange(length, device=device)[None]
