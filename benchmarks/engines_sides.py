@@ -180,7 +180,7 @@ class TellingEngine(DecodingEngine):
         if self.given is None:
             self.written = super()._write_transcripts(rows, *heard)
             return self.written
-        self._feed_prompts(rows, [transcript.ids for transcript in self.given])
+        rows.feed([transcript.ids for transcript in self.given])
         return self.given
 
 

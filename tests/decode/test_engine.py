@@ -455,7 +455,7 @@ def test_token_grammar_follows_the_automaton() -> None:
     _, sequencer = tiny_network()
     table = TokenGrammar(tuple(ORDERS.values()), sequencer, torch.device("cpu"))
     for name, order in ORDERS.items():
-        state = torch.tensor(table.start[name])
+        state = table.start[name]
         answer: list[int] = []
         generator = torch.Generator().manual_seed(5)
         for _ in range(40):
@@ -466,7 +466,7 @@ def test_token_grammar_follows_the_automaton() -> None:
             token = choices[torch.randint(len(choices), (1,), generator=generator)][0]
             if len(choices) > 100:  # text and types: end the entity now and then
                 token = choices[-1] if torch.rand(1, generator=generator) < 0.5 else token
-            state = table.advance(state, token)
+            state = table.advance(state, int(token))
             answer.append(int(token))
 
 

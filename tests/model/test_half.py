@@ -46,8 +46,4 @@ def test_the_decoder_says_nearly_the_same_and_the_first_stays_as_it_was() -> Non
     assert not torch.equal(whole, rough)
     assert torch.allclose(whole, rough, atol=2e-2)
     assert half.embed_tokens.weight is decoder.embed_tokens.weight
-    names = [name.split(".") for name, module in half.named_modules() if isinstance(module, nn.Linear)]
-    heard, joined = ("k_proj", "v_proj"), ("q_proj", "k_proj", "v_proj")  # what was heard; what is one matrix now
-    expected = {("encoder_attn", part) for part in heard} | {("self_attn", part) for part in joined}
-    assert {tuple(name[-2:]) for name in names} == expected
     assert dict.fromkeys(before, True) == {n: torch.equal(t, before[n]) for n, t in decoder.state_dict().items()}

@@ -27,15 +27,12 @@ def alone(network: SpeechReNetwork, cross: list[KeyValues], ids: list[int]) -> T
 
 
 def with_prompts(network: SpeechReNetwork) -> tuple[DecoderRows, list[list[KeyValues]]]:
-    """Rows that have read PROMPTS, filled up on the left, and each utterance's own cross-attention memory."""
+    """Rows that have read PROMPTS, some longer than others, and each utterance's own cross-attention memory."""
     mels = random_mels(len(PROMPTS), seed=2)
     encoded = network.encode(mels)
     mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
     rows = DecoderRows(network.whisper.decoder, network.cross_memory(encoded), mask)
-    longest = max(map(len, PROMPTS))
-    padded = [[0] * (longest - len(ids)) + ids for ids in PROMPTS]
-    real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in PROMPTS]
-    rows.feed(torch.tensor(padded), torch.tensor(real))
+    rows.feed(PROMPTS)
     return rows, [network.cross_memory(network.encode([mel])) for mel in mels]
 
 
@@ -44,10 +41,10 @@ def test_branched_rows_go_on_from_their_utterances_prompt(network: SpeechReNetwo
     rows, cross = with_prompts(network)
     rows.branch(2)
     first = [[20, 21], [22, 23]] * 3
-    hidden = rows.feed(torch.tensor(first))
+    hidden = rows.feed(first)
     for n, ids in enumerate(first):
         assert torch.allclose(hidden[n], alone(network, cross[n // 2], PROMPTS[n // 2] + ids), atol=1e-4)
-    assert rows.position_N.tolist() == [len(PROMPTS[n // 2]) + 2 for n in range(6)]
+    assert rows.lengths == [len(PROMPTS[n // 2]) + 2 for n in range(6)]
 
 
 @torch.inference_mode()
@@ -55,28 +52,43 @@ def test_selected_rows_carry_their_parents_tokens_and_leavers_are_gone(network: 
     rows, cross = with_prompts(network)
     rows.branch(2)
     written = [[20 + n] for n in range(6)]
-    rows.feed(torch.tensor(written))
+    rows.feed(written)
     # Utterance 1 leaves; the others go on with three rows each, some from the same parent.
     parents = [1, 0, 1, 4, 4, 5]
-    rows.select(torch.tensor(parents), torch.tensor([0, 2]))
+    rows.select(parents, [0, 2])
     written = [[*written[parent], 40 + n] for n, parent in enumerate(parents)]
-    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    hidden = rows.feed([ids[-1:] for ids in written])
     for _ in range(40):  # longer than the memory that is reserved at first
         written = [[*ids, ids[-1] + 1] for ids in written]
-        hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+        hidden = rows.feed([ids[-1:] for ids in written])
     for n, ids in enumerate(written):
         utterance = (0, 2)[n // 3]
         assert torch.allclose(hidden[n], alone(network, cross[utterance], PROMPTS[utterance] + ids), atol=1e-4)
 
 
 @torch.inference_mode()
-def test_rows_branch_once_and_then_take_equal_lengths(network: SpeechReNetwork) -> None:
+def test_rows_branch_once(network: SpeechReNetwork) -> None:
     rows, _ = with_prompts(network)
     rows.branch(2)
     with pytest.raises(ValueError, match="branched already"):
         rows.branch(2)
-    with pytest.raises(ValueError, match="same number of tokens"):
-        rows.feed(torch.tensor([[1]] * 6), torch.tensor([[True]] * 6))
+
+
+@torch.inference_mode()
+def test_rows_may_take_different_numbers_of_tokens(network: SpeechReNetwork) -> None:
+    rows, cross = with_prompts(network)
+    rows.branch(2)
+    written: list[list[int]] = [[] for _ in range(6)]
+    for step in range(12):
+        new = [[100 * step + 10 * n + i for i in range((n + step) % 4)] for n in range(6)]
+        new[step % 6] = []
+        hidden = rows.feed(new)
+        written = [[*ids, *more] for ids, more in zip(written, new, strict=True)]
+        for n, ids in enumerate(written):
+            if new[n]:
+                expected = alone(network, cross[n // 2], PROMPTS[n // 2] + ids)
+                assert torch.allclose(hidden[n], expected, atol=1e-4), (step, n)
+        assert rows.lengths == [len(PROMPTS[n // 2]) + len(ids) for n, ids in enumerate(written)]
 
 
 @torch.inference_mode()
@@ -86,16 +98,16 @@ def test_rows_may_branch_before_they_have_read_anything(network: SpeechReNetwork
     mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
     rows = DecoderRows(network.whisper.decoder, network.cross_memory(encoded), mask)
     rows.branch(1)
-    rows.feed(torch.tensor([[50257, 5], [50257, 6]]))
-    rows.select(torch.tensor([0, 0, 1, 1]))
+    rows.feed([[50257, 5], [50257, 6]])
+    rows.select([0, 0, 1, 1])
     written = [[50257, 5, 20], [50257, 5, 21], [50257, 6, 22], [50257, 6, 23]]
-    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    hidden = rows.feed([ids[-1:] for ids in written])
     for n, ids in enumerate(written):
         cross = network.cross_memory(network.encode([mels[n // 2]]))
         assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)
-    rows.select(torch.tensor([3, 2]), torch.tensor([1]))
+    rows.select([3, 2], [1])
     written = [[*written[3], 30], [*written[2], 31]]
-    hidden = rows.feed(torch.tensor([ids[-1:] for ids in written]))
+    hidden = rows.feed([ids[-1:] for ids in written])
     for n, ids in enumerate(written):
         cross = network.cross_memory(network.encode([mels[1]]))
         assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)

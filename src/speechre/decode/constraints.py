@@ -22,7 +22,7 @@ class TokenGrammar:
     """Which tokens may follow, for rows in any mix of orders.
 
     A row's grammar state is one integer; ``start[order name]`` is where a row begins. ``allowed`` is (states, V)
-    boolean, ``next`` is (states, token classes) integer with -1 where a class is forbidden.
+    boolean.
     """
 
     def __init__(self, orders: Sequence[Order], sequencer: Sequencer, device: torch.device) -> None:
@@ -56,15 +56,16 @@ class TokenGrammar:
         self.eot_id = symbols[END]
         self.marker_ids = frozenset(i for piece, i in symbols.items() if piece.kind == "marker" and piece != END)
         """The tokens that open an element."""
-        self.class_of = class_of.to(device)
-        self.next = torch.tensor(rows, device=device)
-        self.allowed = (self.next >= 0)[:, self.class_of]
-        takes_text = self.next[:, _TEXT_CLASS] >= 0
-        takes_more = (self.next >= 0).sum(1) > 1
-        self.opens_entity = (takes_text & ~takes_more).tolist()
-        """State -> whether an entity's first word comes next."""
-        self.in_entity = (takes_text & takes_more).tolist()
-        """State -> whether an entity can go on or be closed by its type."""
+        self._class_of: list[int] = class_of.tolist()
+        self._next = rows
+        self.allowed = (torch.tensor(rows, device=device) >= 0)[:, class_of.to(device)]
+        self.takes_text = [row[_TEXT_CLASS] >= 0 for row in rows]
+        """State -> whether an entity's words come next."""
+        ids = list(symbols.values())
+        self.symbols_after = [
+            [i for i, after in zip(ids, row[_OTHER_CLASS + 1 :], strict=True) if after >= 0] for row in rows
+        ]
+        """State -> the symbols that may come next."""
 
     @staticmethod
     def _symbols(sequencer: Sequencer) -> dict[Piece, int]:
@@ -75,9 +76,9 @@ class TokenGrammar:
         pieces += [Piece("relation", name) for name in schema.relation_types]
         return {piece: sequencer.piece_id(piece) for piece in pieces} | {END: sequencer.tokenizer.eot_id}
 
-    def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """The states after ``tokens``; shapes alike. A forbidden token leads to -1, which no caller may use."""
-        return self.next[states, self.class_of[tokens]]
+    def advance(self, state: int, token: int) -> int:
+        """The state after ``token``; -1 if it is forbidden there."""
+        return self._next[state][self._class_of[token]]
 
 
 def transcript_mask(sequencer: Sequencer, device: torch.device) -> Tensor:
@@ -132,42 +133,53 @@ class CopyRows:
         self.num_text_tokens = sequencer.tokenizer.num_text_tokens
         words = sorted({token_id for one in copying for token_id in one.ids})
         ids = [*words, *sorted(grammar.symbol_ids)]  # symbols are numbered behind the text
-        self.vocabulary = torch.tensor(ids, device=grammar.next.device)
+        self.vocabulary = torch.tensor(ids, device=grammar.allowed.device)
         self._num_words = len(words)
         self._column = {token_id: column for column, token_id in enumerate(ids)}
         self.eot_column = self._column[sequencer.tokenizer.eot_id]
 
+    def words(self, row: int) -> set[int]:
+        """In an entity, the words that may come next."""
+        copying = self.copying[row]
+        return {copying.ids[i] for i in copying.candidates(self.positions[row])}
+
+    def is_unended(self, row: int) -> bool:
+        """Whether the row is in the midst of a word."""
+        positions = self.positions[row]
+        return positions is not None and not self.copying[row].may_end(positions)
+
+    def choices(self, row: int, state: int) -> list[int]:
+        """All tokens that may come next."""
+        if not self.copying[row].ids:  # nothing was said, so there is nothing to tell
+            return [self.grammar.eot_id]
+        symbols = self.grammar.symbols_after[state]
+        if not self.grammar.takes_text[state]:
+            return symbols
+        return [*self.words(row), *(() if self.is_unended(row) else symbols)]
+
     def restrict(self, allowed_NU: Tensor, states: Sequence[int]) -> None:
         """Take away, in place, what ``allowed_NU`` grants beyond the transcript."""
-        silent: list[int] = []  # nothing was said, so there is nothing to tell
-        naming: list[int] = []  # in an entity
-        unended: list[int] = []  # in the midst of a word
-        rows: list[int] = []
-        columns: list[int] = []
-        for row, (state, copying, positions) in enumerate(zip(states, self.copying, self.positions, strict=True)):
-            if not copying.ids:
-                silent.append(row)
-            elif self.grammar.opens_entity[state] or self.grammar.in_entity[state]:
-                naming.append(row)
-                following = {self._column[copying.ids[i]] for i in copying.candidates(positions)}
-                rows += [row] * len(following)
-                columns += following
-                if positions is not None and not copying.may_end(positions):
-                    unended.append(row)
+        silent = [row for row, copying in enumerate(self.copying) if not copying.ids]
+        naming = [row for row, state in enumerate(states) if self.grammar.takes_text[state] and self.copying[row].ids]
+        unended = [row for row in naming if self.is_unended(row)]
+        spoken = [(row, self._column[word]) for row in naming for word in self.words(row)]
         if naming:
             allowed_NU[naming, : self._num_words] = False
-            allowed_NU[rows, columns] = True
+            allowed_NU[[row for row, _ in spoken], [column for _, column in spoken]] = True
         if unended:
             allowed_NU[unended, self._num_words :] = False
         if silent:
             allowed_NU[silent] = False
             allowed_NU[silent, self.eot_column] = True
 
-    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
-        """Row i continues row ``parents[i]`` with ``tokens[i]``."""
+    def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]``, or stays where it is for None."""
         following: list[frozenset[int] | None] = []
         for parent, token in zip(parents, tokens, strict=True):
-            is_text = token < self.num_text_tokens
-            following.append(self.copying[parent].follow(self.positions[parent], token) if is_text else None)
+            positions = self.positions[parent]
+            if token is not None:
+                is_text = token < self.num_text_tokens
+                positions = self.copying[parent].follow(positions, token) if is_text else None
+            following.append(positions)
         self.copying = [self.copying[parent] for parent in parents]
         self.positions = following

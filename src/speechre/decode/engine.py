@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, attention_weights, token_chars, token_times
-from speechre.decode.constraints import Copying, CopyRows, TokenGrammar
-from speechre.decode.repetition import ToldRows
+from speechre.decode.constraints import Copying, TokenGrammar
+from speechre.decode.rules import Rules
 from speechre.decode.search import Generation, Group, search_groups
 from speechre.decode.transcripts import Hearing, Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
 from speechre.model.backbone import KeyValues
@@ -60,63 +60,6 @@ class Timing:
     prefill_s: float = 0.0
     orders_s: float = 0.0
     num_steps: int = 0
-
-
-class _Rules:
-    """What each row of a search may write next: the grammar's states and, where there is a transcript, copying.
-
-    Under the copy constraint an answer is made of the grammar's symbols and the words of the batch's transcripts, so
-    logits are computed for these tokens only (``vocabulary``, ascending ids; None: for all). What the neighbours said
-    is masked like any other word, so the answers are those of masked logits over the whole vocabulary. A triplet told
-    a second time is followed by the end.
-    """
-
-    def __init__(
-        self,
-        grammar: TokenGrammar | None,
-        orders: Sequence[Order],
-        spans: list[Copying] | None,
-        num_utterances: int,
-        sequencer: Sequencer,
-    ) -> None:
-        self.grammar = grammar
-        self.copy_rows: CopyRows | None = None
-        self.vocabulary: Tensor | None = None
-        if grammar is not None:
-            starts = [grammar.start[order.name] for order in orders] * num_utterances
-            self.states_N = torch.tensor(starts, device=grammar.next.device)
-            self.states = starts  # the same as a list: one copy from the device a step
-            self.told = ToldRows(grammar, len(starts))
-            self.allowed = grammar.allowed
-            self.eot_column = grammar.eot_id
-            if spans is not None:
-                self.copy_rows = CopyRows(grammar, spans, len(orders), sequencer)
-                self.vocabulary = self.copy_rows.vocabulary
-                self.allowed = self.allowed[:, self.vocabulary]
-                self.eot_column = self.copy_rows.eot_column
-
-    def mask(self, logits_NU: Tensor) -> Tensor:
-        """Logits over ``vocabulary`` with minus infinity for what may not follow."""
-        if self.grammar is None:
-            return logits_NU
-        allowed_NU = self.allowed[self.states_N]
-        if self.copy_rows is not None:
-            self.copy_rows.restrict(allowed_NU, self.states)
-        self.told.restrict(allowed_NU, self.eot_column)
-        return logits_NU.masked_fill(~allowed_NU, -torch.inf)
-
-    def advance(self, parents: list[int], tokens: list[int]) -> None:
-        """Row i continues row ``parents[i]`` with ``tokens[i]``; as many rows as there are parents."""
-        if self.grammar is None:
-            return
-        device = self.states_N.device
-        before = self.states_N[torch.tensor(parents, device=device)]
-        # Rows of finished groups write on for nothing; any state will do for them.
-        self.states_N = self.grammar.advance(before, torch.tensor(tokens, device=device)).clamp(min=0)
-        self.states = self.states_N.tolist()
-        self.told.advance(parents, tokens, self.states)
-        if self.copy_rows is not None:
-            self.copy_rows.advance(parents, tokens)
 
 
 class DecodingEngine:
@@ -167,7 +110,7 @@ class DecodingEngine:
         rows = DecoderRows(self._decoder, cross, cross_mask)
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
-        hidden_BD = rows.feed(self._ids([self.sequencer.start_ids()] * len(mels)))
+        hidden_BD = rows.feed([self.sequencer.start_ids()] * len(mels))
         self.timing.prefill_s += self._clock() - start
         transcripts: list[Transcript] | None = None
         if self.model.transcript:
@@ -237,16 +180,8 @@ class DecodingEngine:
             return [writer.own(beams, ours) for beams, ours in zip(written, others, strict=True)]
         beams = writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
         transcripts = [writer.told(ours, theirs) for ours, theirs in zip(beams, others, strict=True)]
-        self._feed_prompts(rows, [transcript.ids for transcript in transcripts])
+        rows.feed([transcript.ids for transcript in transcripts])
         return transcripts
-
-    def _feed_prompts(self, rows: DecoderRows, prompts: Sequence[Sequence[int]]) -> None:
-        """Each utterance's prompt goes on with tokens of its own, some with more than others."""
-        longest = max(map(len, prompts))
-        if longest:
-            padded = [[0] * (longest - len(ids)) + list(ids) for ids in prompts]
-            real = [[False] * (longest - len(ids)) + [True] * len(ids) for ids in prompts]
-            rows.feed(self._ids(padded), self._ids(real))
 
     def _align(
         self,
@@ -294,22 +229,22 @@ class DecodingEngine:
     ) -> list[Group]:
         """All orders of all utterances; groups lie utterance by utterance."""
         start = self._clock()
-        self._feed_prompts(rows, prompts)
+        rows.feed(prompts)
         rows.branch(len(self.orders))
         order_prompts = [self.sequencer.order_prompt_ids(order) for order in self.orders]
-        hidden_GD = rows.feed(self._ids(order_prompts * num_utterances))
+        hidden_GD = rows.feed(order_prompts * num_utterances)
         self.timing.prefill_s += self._clock() - start
         start = self._clock()
-        rules = _Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
+        rules = Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
         groups = self._search(rows, hidden_GD, rules)
         self.timing.orders_s += self._clock() - start
         return groups
 
-    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: _Rules) -> list[Group]:
+    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: Rules) -> list[Group]:
         """All orders of all utterances, one group each."""
         config, max_positions = self.config, self.network.config.max_target_positions
         # Each group's own room behind its prompts: a neighbour with a long transcript takes none of it.
-        limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in rows.position_N.tolist()]
+        limits = [max(1, min(config.max_new_tokens, max_positions - n)) for n in rows.lengths]
         groups = [Group(config.beams, limit, config.length_penalty) for limit in limits]
         weight_UD = self.network.whisper.output_weight(rules.vocabulary)
         self.timing.num_steps += search_groups(

@@ -46,12 +46,19 @@ class ToldRows:
         self.is_repeated = [False] * num_rows
         """Row -> whether its last token completed a triplet that it had told before."""
 
-    def advance(self, parents: Sequence[int], tokens: Sequence[int], states: Sequence[int]) -> None:
-        """Row i continues row ``parents[i]`` with ``tokens[i]`` and is in grammar state ``states[i]`` then."""
-        grammar, before, told = self._grammar, self._elements, self._told
+    def advance(self, parents: Sequence[int], tokens: Sequence[int | None], states: Sequence[int]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]`` and is in grammar state ``states[i]`` then; for None it
+        stays where it is.
+        """
+        grammar, before, told, was_repeated = self._grammar, self._elements, self._told, self.is_repeated
         self._elements, self._told, self.is_repeated = [], [], []
         for parent, token, state in zip(parents, tokens, states, strict=True):
             elements, ours = before[parent], told[parent]
+            if token is None:
+                self._elements.append(elements)
+                self._told.append(ours)
+                self.is_repeated.append(was_repeated[parent])
+                continue
             if token in grammar.marker_ids:  # a new element, in place of its predecessor and what hung on that
                 elements = (*elements[: grammar.depth[state]], (token,))
             elif elements:

@@ -139,8 +139,13 @@ class Rules(Protocol):
     def mask(self, logits_NU: Tensor) -> Tensor:
         """Logits with minus infinity for what may not follow."""
 
-    def advance(self, parents: list[int], tokens: list[int]) -> None:
-        """Row i continues row ``parents[i]`` with ``tokens[i]``; as many rows as there are parents."""
+    def forced(self, row: int) -> int | None:
+        """The only token that may follow, where there is just one and that is known without a look at logits."""
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
+        """Row i continues row ``parents[i]`` with ``tokens[i]``, or stays where it is for None; as many rows as there
+        are parents.
+        """
 
 
 def search_groups(
@@ -162,31 +167,55 @@ def search_groups(
     num_steps = 0
     while True:
         active = [groups[u * groups_each + o] for u in alive for o in range(groups_each)]
-        logits_NU = rules.mask(project(hidden_ND).float())
-        log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
-        scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
-        num_live = log_probs_GKU.shape[1]
-        parents: list[int] = []
-        tokens: list[int] = []
-        candidates = top_candidates(log_probs_GKU, scores_GK, 2 * num_beams, rules.vocabulary)
-        for index, ranked in enumerate(candidates):
-            if active[index].is_done:
-                beams, next_ids = [0] * num_beams, [eot_id] * num_beams
-            else:
-                beams, next_ids = active[index].step(ranked, eot_id)
-            parents += [index * num_live + beam for beam in beams]
-            tokens += next_ids
+        parents, tokens = _step(active, rules.mask(project(hidden_ND).float()), rules.vocabulary, eot_id)
         num_steps += 1
+        rules.advance(parents, tokens)
+        written = [[token] for token in tokens]
+        if num_beams == 1:
+            _follow_forced(active, written, rules, eot_id)
         groups_of = [range(i * groups_each, (i + 1) * groups_each) for i in range(len(alive))]
         keep = [i for i, ours in enumerate(groups_of) if not all(active[g].is_done for g in ours)]
         if not keep:
             return num_steps
-        kept = [g * num_beams + k for i in keep for g in groups_of[i] for k in range(num_beams)]
-        parents, tokens = [parents[r] for r in kept], [tokens[r] for r in kept]
-        rules.advance(parents, tokens)
         is_same = len(keep) == len(alive)
-        device = hidden_ND.device
+        if not is_same:
+            kept = [g * num_beams + k for i in keep for g in groups_of[i] for k in range(num_beams)]
+            parents, written = [parents[r] for r in kept], [written[r] for r in kept]
+            rules.advance(kept, [None] * len(kept))
         if num_beams > 1 or not is_same:
-            rows.select(torch.tensor(parents, device=device), None if is_same else torch.tensor(keep, device=device))
+            rows.select(parents, None if is_same else keep)
         alive = [alive[i] for i in keep]
-        hidden_ND = rows.feed(torch.tensor([[token] for token in tokens], device=device))
+        hidden_ND = rows.feed(written)
+
+
+def _step(
+    active: Sequence[Group], logits_NU: Tensor, vocabulary: Tensor | None, eot_id: int
+) -> tuple[list[int], list[int]]:
+    """Every group takes its best continuations; returns all rows' parents and tokens."""
+    num_beams = active[0].num_beams
+    log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
+    scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
+    num_live = log_probs_GKU.shape[1]
+    parents: list[int] = []
+    tokens: list[int] = []
+    candidates = top_candidates(log_probs_GKU, scores_GK, 2 * num_beams, vocabulary)
+    for index, (group, ranked) in enumerate(zip(active, candidates, strict=True)):
+        beams, next_ids = ([0] * num_beams, [eot_id] * num_beams) if group.is_done else group.step(ranked, eot_id)
+        parents += [index * num_live + beam for beam in beams]
+        tokens += next_ids
+    return parents, tokens
+
+
+def _follow_forced(active: Sequence[Group], written: Sequence[list[int]], rules: Rules, eot_id: int) -> None:
+    """Where only one token may follow, write it too: its probability is 1, so the next look at the network is for the
+    first token that has an alternative. Only for greedy search: the beams of a group go in step.
+    """
+    while True:
+        tokens = [None if group.is_done else rules.forced(row) for row, group in enumerate(active)]
+        if not any(token is not None for token in tokens):
+            return
+        for group, ids, token in zip(active, written, tokens, strict=True):
+            if token is not None:
+                group.step([(group.log_probs[0], 0, token)], eot_id)
+                ids.append(token)
+        rules.advance(range(len(active)), tokens)

@@ -137,23 +137,25 @@ class _Words:
 
     vocabulary: Tensor | None = None
 
-    def __init__(self, floor_V: Tensor, end_id: int, num_rows: int) -> None:
-        """``floor_V`` is added to the logits: minus infinity for what is no word."""
-        self._floor_V = floor_V
+    def __init__(self, end_id: int, num_rows: int) -> None:
         self._end_id = end_id
         self._written: list[tuple[int, ...]] = [()] * num_rows
 
     def mask(self, logits_NU: Tensor) -> Tensor:
-        masked_NU = logits_NU + self._floor_V
+        """Minus infinity, in place, for what may not follow; what is no word has it already."""
         for row, ids in enumerate(self._written):
             if circle_of(ids):
-                masked_NU[row, : self._end_id] = -torch.inf
-                masked_NU[row, self._end_id + 1 :] = -torch.inf
-        return masked_NU
+                logits_NU[row, : self._end_id] = -torch.inf
+                logits_NU[row, self._end_id + 1 :] = -torch.inf
+        return logits_NU
 
-    def advance(self, parents: list[int], tokens: list[int]) -> None:
-        """Row i goes on from row ``parents[i]`` with ``tokens[i]``."""
-        self._written = [(*self._written[parent], token) for parent, token in zip(parents, tokens, strict=True)]
+    def forced(self, row: int) -> int | None:
+        return self._end_id if circle_of(self._written[row]) else None
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
+        """Row i goes on from row ``parents[i]`` with ``tokens[i]``; for None it stays where it is."""
+        pairs = zip(parents, tokens, strict=True)
+        self._written = [self._written[parent] if token is None else (*self._written[parent], token) for parent, token in pairs]
 
 
 class TranscriptWriter:
@@ -175,13 +177,14 @@ class TranscriptWriter:
             # Trained transcripts end in one way; in greedy search Whisper's own end stops a network that never learned
             # it.
             allowed_V[sequencer.tokenizer.eot_id] = False
-        self._floor_V = torch.zeros(len(allowed_V), device=network.device).masked_fill_(~allowed_V, -torch.inf)
-        half = HalfLinear(weight_VD) if is_half else None
-        self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD))
+        # What is no word gets minus infinity for a bias, which costs no pass over the logits.
+        floor_V = torch.zeros_like(weight_VD[:, 0]).masked_fill_(~allowed_V, -torch.inf)
+        half = HalfLinear(weight_VD, floor_V) if is_half else None
+        self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD, floor_V))
 
     def _likeliest(self, hidden_BD: Tensor) -> list[int]:
         """For each row the likeliest of all words and ends."""
-        tokens: list[int] = (self._project(hidden_BD) + self._floor_V).argmax(dim=1).tolist()
+        tokens: list[int] = self._project(hidden_BD).argmax(dim=1).tolist()
         return tokens
 
     def _limits(self, num_frames: Sequence[int]) -> list[int]:
@@ -195,7 +198,6 @@ class TranscriptWriter:
         written: list[list[int]] = [[] for _ in limits]
         is_open = [True] * len(limits)
         is_finished = [False] * len(limits)
-        device = self._device
         while True:
             for row, token in enumerate(self._next_word(hidden_BD)):
                 if not is_open[row]:
@@ -208,21 +210,17 @@ class TranscriptWriter:
                     written[row].append(token)
             if not any(is_open):
                 return [(Generation(tuple(ids), 0.0, end),) for ids, end in zip(written, is_finished, strict=True)]
-            ids = torch.tensor([[ids[-1] if ids else ends[0]] for ids in written], device=device)
-            real = None if all(is_open) else torch.tensor([[is_one_open] for is_one_open in is_open], device=device)
-            hidden_BD = rows.feed(ids, real)
+            hidden_BD = rows.feed([ids[-1:] if is_one_open else () for ids, is_one_open in zip(written, is_open, strict=True)])
 
     def search(self, rows: DecoderRows, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """The beams of each, best first. ``rows`` are new ones, and of no use afterwards."""
-        starts = torch.tensor([self._sequencer.start_ids()] * len(num_frames), device=self._device)
+        starts = [self._sequencer.start_ids()] * len(num_frames)
         if self._num_beams == 1:
             return self.write(rows, rows.feed(starts), num_frames)
-        # A prompt of two tokens is not worth two parts of attention: every row keeps its own.
-        rows.branch(1)
         hidden_ND = rows.feed(starts)
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
         end_id = self._sequencer.relations_id
-        words = _Words(self._floor_V, end_id, len(num_frames))
+        words = _Words(end_id, len(num_frames))
         search_groups(rows, hidden_ND, self._project, words, groups, 1, end_id)
         return [_cut_circles(group.best()) for group in groups]
 

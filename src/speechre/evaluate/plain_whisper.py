@@ -61,19 +61,19 @@ class Transcriber:
         device, eot_id = cross[0].keys.device, self._tokenizer.eot_id
         written: list[list[int]] = [[] for _ in limits]
         is_open = [True] * len(limits)
-        ids_BT = torch.tensor([self._prompt] * len(limits), device=device)
+        new = [list(self._prompt)] * len(limits)
         rows = DecoderRows(self._whisper.decoder, cross)
         is_first = True
         while any(is_open):
-            logits_BV = self._whisper.logits(rows.feed(ids_BT))
+            logits_BV = self._whisper.logits(rows.feed(new))
             logits_BV[:, eot_id + 1 :] = -torch.inf  # text or the end: no timestamp, no other task
             if is_first:
                 logits_BV[:, self._blank_ids] = -torch.inf  # as OpenAI's decoder does
             is_first = False
-            chosen = logits_BV.argmax(dim=1)
-            for row, token_id in enumerate(chosen.tolist()):
+            chosen = logits_BV.argmax(dim=1).tolist()
+            for row, token_id in enumerate(chosen):
                 if is_open[row] and token_id != eot_id:
                     written[row].append(token_id)
                 is_open[row] = is_open[row] and token_id != eot_id and len(written[row]) < limits[row]
-            ids_BT = chosen[:, None]
+            new = [[token_id] for token_id in chosen]
         return written

@@ -30,7 +30,7 @@ class KeyValues(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose queries may come in several rows for one set of keys and values."""
+    """Multi-head attention in steps that a caller may take one by one."""
 
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
@@ -39,8 +39,6 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d_model, d_model)
         self.q_proj = nn.Linear(d_model, d_model)
         self.out_proj = nn.Linear(d_model, d_model)
-        self.qkv_proj: nn.Module | None = None
-        """The three of self-attention in one, where somebody put them together (:mod:`speechre.model.half`)."""
 
     def _split(self, x_NTD: Tensor) -> Tensor:
         rows, length, width = x_NTD.shape
@@ -56,25 +54,22 @@ class Attention(nn.Module):
 
     def among(self, x_NTD: Tensor) -> tuple[Tensor, KeyValues]:
         """For self-attention: :meth:`queries` and :meth:`project` of the same ``x_NTD``."""
-        if self.qkv_proj is None:
-            return self.queries(x_NTD), self.project(x_NTD)
-        queries, keys, values = map(self._split, self.qkv_proj(x_NTD).chunk(3, dim=-1))
-        return queries, KeyValues(keys, values)
+        return self.queries(x_NTD), self.project(x_NTD)
 
     def forward(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
-        """Attend from ``x_NTD`` to ``memory``; ``mask`` is boolean (True: may look) and broadcasts to (rows, H, T,
-        length).
-
-        Where ``memory`` has fewer rows than x, each of its rows serves the next N / B rows of x: these become more
-        queries of one attention instead of copies of the memory.
+        """Attend from ``x_NTD`` to ``memory``; ``mask`` broadcasts to (N, H, T, length) and is boolean (True: may look)
+        or what is added to the scores.
         """
-        queries = self._split(self.q_proj(x_NTD).view(memory.keys.shape[0], -1, x_NTD.shape[-1]))
-        return self.attend(queries, memory, mask).view(x_NTD.shape)
+        return self.attend(self.queries(x_NTD), memory, mask)
 
     def attend(self, queries: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
-        """What ``queries`` (rows, H, T, C) find in ``memory``, projected: (rows, T, D)."""
+        """What ``queries`` (N, H, T, C) find in ``memory``, projected: (N, T, D)."""
         attended = F.scaled_dot_product_attention(queries, memory.keys, memory.values, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.project_out(attended.transpose(1, 2).flatten(2))
+
+    def project_out(self, attended_NTD: Tensor) -> Tensor:
+        """The last projection, of what all heads found."""
+        return self.out_proj(attended_NTD)  # type: ignore[no-any-return]
 
     def weights(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
         """Where each head looks: (N, H, T, length), each row of sum 1; one row of memory for each row of x."""
@@ -211,7 +206,7 @@ class Decoder(nn.Module):
             return attention.attend(*attention.among(normed_NTD), self_mask)
 
         def to_memory(layer: int, attention: Attention, normed_NTD: Tensor) -> Tensor:
-            return attention(normed_NTD, cross[layer], cross_mask)  # type: ignore[no-any-return]
+            return attention.forward(normed_NTD, cross[layer], cross_mask)
 
         to_self, to_cross = attend_self or among_themselves, attend_cross or to_memory
         hidden = self.embed_tokens(ids_NT) + self.embed_positions(positions_NT)

@@ -1,22 +1,22 @@
 """A decoder whose matrices are read in half precision, for search on a CPU.
 
-A step of the search multiplies a few rows with every matrix of the decoder; what it costs is reading these from memory.
-In float16 there is half as much to read. Sums stay in float32, and a row's answer does not depend on its neighbours.
+A step of the search multiplies a few rows with every matrix of the decoder; what it costs is reading these from memory,
+and starting some hundred small operations. In float16 there is half as much to read. Sums stay in float32, and a row's
+answer does not depend on its neighbours. The layers are plain functions over their weights: calling modules in modules
+took a quarter of a step (docs/performance.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from speechre.model.backbone import Attention, Decoder
+from speechre.model.backbone import Attention, Decoder, DecoderLayer, KeyValues
 from speechre.model.twin import twin_of
-
-# What a step reads of a layer, beside the three projections of self-attention, which become one: with a few rows, a
-# call costs about as much as its reading. Keys and values of what was heard are made once an utterance and stay.
-_STEP_MATRICES = ("self_attn.out_proj", "encoder_attn.q_proj", "encoder_attn.out_proj", "fc1", "fc2")
 
 
 def has_half_kernel() -> bool:
@@ -24,18 +24,69 @@ def has_half_kernel() -> bool:
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
-class HalfLinear(nn.Module):
+class HalfLinear:
     """A linear layer with float16 weights: (..., in) to (..., out), float32 in and out."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """``weight`` is (out, in)."""
-        super().__init__()
         bias = torch.zeros(len(weight)) if bias is None else bias.detach()
         self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight.detach(), bias)
+        self._multiply: Callable[[Tensor, Any], Tensor] = torch.ops.quantized.linear_dynamic_fp16
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
-        return y
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._multiply(x, self._packed)
+
+
+class HalfAttention(Attention):
+    """A twin of a decoder's attention. Keys and values of what was heard are made once an utterance and stay float32."""
+
+    def prepare(self) -> None:
+        """Make the float16 matrices; queries, keys and values of self-attention become one, for one reading."""
+        no_bias = torch.zeros_like(self.q_proj.bias)  # of the keys
+        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+        self._among = HalfLinear(weight, torch.cat([self.q_proj.bias, no_bias, self.v_proj.bias]))
+        self._queries = HalfLinear(self.q_proj.weight, self.q_proj.bias)
+        self._out = HalfLinear(self.out_proj.weight, self.out_proj.bias)
+
+    def queries(self, x_NTD: Tensor) -> Tensor:
+        return self._split(self._queries(x_NTD))
+
+    def among(self, x_NTD: Tensor) -> tuple[Tensor, KeyValues]:
+        rows, length, width = x_NTD.shape
+        joined = self._among(x_NTD).view(rows, length, 3, self.num_heads, width // self.num_heads)
+        queries, keys, values = joined.permute(2, 0, 3, 1, 4).unbind(0)
+        return queries, KeyValues(keys, values)
+
+    def project_out(self, attended_NTD: Tensor) -> Tensor:
+        return self._out(attended_NTD)
+
+
+class HalfDecoderLayer(DecoderLayer):
+    """A twin of a decoder layer: the same sums, without the calls of modules."""
+
+    def prepare(self) -> None:
+        """Make the float16 matrices."""
+        self._attentions = tuple(twin_of(one, HalfAttention) for one in (self.self_attn, self.encoder_attn))
+        for attention in self._attentions:
+            attention.prepare()
+        self._norms = tuple(
+            (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            for norm in (self.self_attn_layer_norm, self.encoder_attn_layer_norm, self.final_layer_norm)
+        )
+        self._wide, self._narrow = (HalfLinear(one.weight, one.bias) for one in (self.fc1, self.fc2))
+
+    def forward(
+        self,
+        hidden_NTD: Tensor,
+        attend_self: Callable[[Attention, Tensor], Tensor],
+        attend_cross: Callable[[Attention, Tensor], Tensor],
+    ) -> Tensor:
+        to_self, to_cross = self._attentions
+        before_self, before_cross, before_wide = self._norms
+        hidden_NTD = attend_self(to_self, torch.layer_norm(hidden_NTD, *before_self)).add_(hidden_NTD)
+        hidden_NTD = attend_cross(to_cross, torch.layer_norm(hidden_NTD, *before_cross)).add_(hidden_NTD)
+        wide = F.gelu(self._wide(torch.layer_norm(hidden_NTD, *before_wide)))
+        return self._narrow(wide).add_(hidden_NTD)
 
 
 def half_decoder(decoder: Decoder) -> Decoder:
@@ -43,20 +94,8 @@ def half_decoder(decoder: Decoder) -> Decoder:
     ``decoder``, which stays as it is.
     """
     twin: Decoder = twin_of(decoder)
-    for layer in twin.layers:
-        for path in _STEP_MATRICES:
-            parent, _, name = path.rpartition(".")
-            owner = layer.get_submodule(parent)
-            linear: Any = owner.get_submodule(name)
-            setattr(owner, name, HalfLinear(linear.weight, linear.bias))
-        attention: Any = layer.get_submodule("self_attn")
-        attention.qkv_proj = _joined(attention)
+    for name, layer in decoder.layers.named_children():
+        half = twin_of(layer, HalfDecoderLayer)
+        half.prepare()
+        setattr(twin.layers, name, half)
     return twin
-
-
-def _joined(attention: Attention) -> HalfLinear:
-    """The projections of queries, keys and values, one above the other."""
-    queries, keys, values = attention.q_proj, attention.k_proj, attention.v_proj
-    no_bias = torch.zeros_like(queries.bias)  # of the keys
-    weight = torch.cat([queries.weight, keys.weight, values.weight])
-    return HalfLinear(weight, torch.cat([queries.bias, no_bias, values.bias]))
