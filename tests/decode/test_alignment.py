@@ -9,19 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import (
     FRAME_S,
     TranscriptTimes,
     alignment_heads,
-    attention_weights,
     first_frames,
     median_of_seven,
     token_chars,
     token_times,
 )
 from speechre.decode.engine import DecodingEngine
+from speechre.model.backbone import Attention, Decoder, KeyValues
+from speechre.model.rows import DecoderRows
 from speechre.model.weights import WhisperConfig
 from tests.tiny import random_mels, tiny_network
 
@@ -113,6 +115,20 @@ def test_published_heads_where_there_are_and_the_upper_half_elsewhere() -> None:
     assert len(alignment_heads(whisper_config(12, 12), False)) == 72
 
 
+def one_pass(decoder: Decoder, ids: list[int], cross: list[KeyValues]) -> dict[int, Tensor]:
+    """Each layer's cross-attention weights (1, heads, T, frames)."""
+    seen: dict[int, Tensor] = {}
+
+    def watch(layer: int, attention: Attention, normed: Tensor) -> Tensor:
+        queries = attention.queries(normed)
+        seen[layer] = (queries @ cross[layer].keys.transpose(-1, -2) / queries.shape[-1] ** 0.5).softmax(-1)
+        return attention.forward(normed, cross[layer], None)
+
+    causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    decoder(torch.tensor([ids]), torch.arange(len(ids))[None], causal, cross, None, attend_cross=watch)
+    return seen
+
+
 def test_weights_are_those_of_the_attention_that_writes() -> None:
     """Against the definition: softmax of queries times keys, in a pass of one row at a time; masked frames get none."""
     network, sequencer = tiny_network()
@@ -120,17 +136,29 @@ def test_weights_are_those_of_the_attention_that_writes() -> None:
     encoded = network.encode(mels)
     assert encoded.mask is not None
     cross, mask = network.cross_memory(encoded), encoded.mask[:, None, None, :]
-    ids = torch.tensor([[*sequencer.start_ids(), 10, 11, 12]] * 2)
     heads = ((0, 1), (1, 0))
+    decoder = network.whisper.decoder
+    prompts = [[*sequencer.start_ids(), 10, 11, 12], [*sequencer.start_ids(), 13]]
+
+    def looked(cross: list[KeyValues], mask: Tensor | None, feeds: list[list[list[int]]]) -> Tensor:
+        rows = DecoderRows(decoder, cross, mask, {layer for layer, _ in heads})
+        for new in feeds:
+            rows.feed(new)
+        return rows.looks(heads)
+
     with torch.inference_mode():
-        weights = attention_weights(network.whisper.decoder, ids, cross, mask, heads)
-        assert weights.shape == (2, 2, ids.shape[1], encoded.states.shape[1])
+        weights = looked(cross, mask, [[ids[:2] for ids in prompts], [ids[2:] for ids in prompts]])
+        assert weights.shape == (2, 2, len(prompts[0]), encoded.states.shape[1])
         assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)
-        shorter = int(encoded.num_frames.argmin())
-        assert not weights[shorter, :, :, int(encoded.num_frames[shorter]) :].any()
-        alone = network.encode([mels[shorter]])
-        again = attention_weights(network.whisper.decoder, ids[:1], network.cross_memory(alone), None, heads)
-    assert torch.allclose(weights[shorter, :, :, : again.shape[-1]], again[0], atol=1e-4)
+        for row, ids in enumerate(prompts):
+            num_frames = int(encoded.num_frames[row])
+            assert not weights[row, :, :, num_frames:].any()
+            alone = network.cross_memory(network.encode([mels[row]]))
+            # By definition, layer by layer, in one pass.
+            seen = one_pass(decoder, ids, alone)
+            for place, (layer, head) in enumerate(heads):
+                expected = seen[layer][0, head]
+                assert torch.allclose(weights[row, place, : len(ids), :num_frames], expected, atol=1e-4)
 
 
 def test_the_engine_times_every_token_of_a_transcript_and_nothing_without_one() -> None:

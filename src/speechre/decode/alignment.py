@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechre.model.backbone import Attention, Decoder, KeyValues
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperConfig
 
@@ -87,32 +86,6 @@ def token_chars(token_ids: Sequence[int], tokenizer: Tokenizer) -> tuple[int, ..
     ends = list(accumulate(map(len, pieces), initial=0))
     starts = [end + len(piece) - len(piece.lstrip()) for end, piece in zip(ends, pieces, strict=False)]
     return tuple(max(0, min(char - num_skipped, length)) for char in (*starts, ends[-1]))
-
-
-def attention_weights(
-    decoder: Decoder,
-    ids_BT: Tensor,
-    cross: Sequence[KeyValues],
-    cross_mask: Tensor | None,
-    heads: Heads,
-) -> Tensor:
-    """The weights (B, H, T, S) of ``heads`` over what was heard, in one pass; behind a row's end ``ids_BT`` is filled
-    up.
-
-    ``cross_mask`` (B, 1, 1, S) is True on real frames.
-    """
-    length = ids_BT.shape[1]
-    of_layer: dict[int, Tensor] = {}
-
-    def watch(layer: int, attention: Attention, normed_BTD: Tensor) -> Tensor:
-        if any(layer == wanted for wanted, _ in heads):
-            of_layer[layer] = attention.weights(normed_BTD, cross[layer], cross_mask)
-        return attention(normed_BTD, cross[layer], cross_mask)  # type: ignore[no-any-return]
-
-    causal = torch.ones(length, length, dtype=torch.bool, device=ids_BT.device).tril()
-    positions = torch.arange(length, device=ids_BT.device)[None]
-    decoder(ids_BT, positions, causal, list(cross), cross_mask, attend_cross=watch)
-    return torch.stack([of_layer[layer][:, head] for layer, head in heads], dim=1)
 
 
 def token_times(weights_HTS: Tensor, first: int) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from speechre.config import DecodeConfig, ModelConfig
-from speechre.decode.alignment import TranscriptTimes, alignment_heads, attention_weights, token_chars, token_times
+from speechre.decode.alignment import TranscriptTimes, alignment_heads, token_chars, token_times
 from speechre.decode.constraints import Copying, TokenGrammar
 from speechre.decode.rules import Rules
 from speechre.decode.search import Generation, Group, search_groups
@@ -30,7 +30,7 @@ from speechre.model.heap import keep_freed_memory
 from speechre.model.network import Encoded, SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
-from speechre.orders import Order, select_orders
+from speechre.orders import select_orders
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DecodingEngine:
             encoded = self._ears.encode(mels)
             probabilities_BR = self._ears.relation_logits(encoded).float().sigmoid()
         cross, cross_mask = self._cross_memory(encoded)
-        rows = DecoderRows(self._decoder, cross, cross_mask)
+        rows = DecoderRows(self._decoder, cross, cross_mask, {layer for layer, _ in self._alignment_heads})
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
         hidden_BD = rows.feed([self.sequencer.start_ids()] * len(mels))
@@ -117,7 +117,7 @@ class DecodingEngine:
             start = self._clock()
             transcripts = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask, heard)
             self.timing.transcript_s += self._clock() - start
-        times = self._align(transcripts, encoded, cross, cross_mask)
+        times = self._align(rows, transcripts, encoded.num_frames.tolist())
         spans = None
         if self.config.copy_entities and transcripts is not None:
             spans = [Copying(transcript.ids, self.sequencer) for transcript in transcripts]
@@ -184,29 +184,22 @@ class DecodingEngine:
         return transcripts
 
     def _align(
-        self,
-        transcripts: list[Transcript] | None,
-        encoded: Encoded,
-        cross: list[KeyValues],
-        cross_mask: Tensor | None,
+        self, rows: DecoderRows, transcripts: list[Transcript] | None, num_frames: Sequence[int]
     ) -> list[TranscriptTimes | None]:
-        """When the words of each transcript were said; None where there are no words."""
-        num_utterances = len(encoded.num_frames)
+        """When the words of each transcript were said, as ``rows`` looked when they read it; None where there are no
+        words.
+        """
         written = [transcript.ids for transcript in transcripts or ()]
         if not any(written):
-            return [None] * num_utterances
+            return [None] * len(num_frames)
         start = self._clock()
-        prompt, tokenizer = list(self.sequencer.start_ids()), self.sequencer.tokenizer
-        longest = max(map(len, written))
-        rows = [[*prompt, *ids, *[tokenizer.eot_id] * (longest - len(ids))] for ids in written]
-        heads = self._alignment_heads
-        weights_BHTS = attention_weights(self._decoder, self._ids(rows), cross, cross_mask, heads)
-        times: list[TranscriptTimes | None] = [None] * num_utterances
-        for index, (num_frames, ids) in enumerate(zip(encoded.num_frames.tolist(), written, strict=True)):
+        num_before, tokenizer = len(self.sequencer.start_ids()), self.sequencer.tokenizer
+        weights_BHTS = rows.looks(self._alignment_heads)
+        times: list[TranscriptTimes | None] = [None] * len(num_frames)
+        for index, (frames, ids) in enumerate(zip(num_frames, written, strict=True)):
             if ids:
-                weights_HTS = weights_BHTS[index, :, : len(prompt) + len(ids), :num_frames]
-                seconds = token_times(weights_HTS, len(prompt) - 1)
-                times[index] = TranscriptTimes(token_chars(ids, tokenizer), seconds)
+                weights_HTS = weights_BHTS[index, :, : num_before + len(ids), :frames]
+                times[index] = TranscriptTimes(token_chars(ids, tokenizer), token_times(weights_HTS, num_before - 1))
         self.timing.alignment_s += self._clock() - start
         return times
 

@@ -155,7 +155,9 @@ class _Words:
     def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
         """Row i goes on from row ``parents[i]`` with ``tokens[i]``; for None it stays where it is."""
         pairs = zip(parents, tokens, strict=True)
-        self._written = [self._written[parent] if token is None else (*self._written[parent], token) for parent, token in pairs]
+        self._written = [
+            self._written[parent] if token is None else (*self._written[parent], token) for parent, token in pairs
+        ]
 
 
 class TranscriptWriter:
@@ -210,7 +212,9 @@ class TranscriptWriter:
                     written[row].append(token)
             if not any(is_open):
                 return [(Generation(tuple(ids), 0.0, end),) for ids, end in zip(written, is_finished, strict=True)]
-            hidden_BD = rows.feed([ids[-1:] if is_one_open else () for ids, is_one_open in zip(written, is_open, strict=True)])
+            hidden_BD = rows.feed(
+                [ids[-1:] if is_one_open else () for ids, is_one_open in zip(written, is_open, strict=True)]
+            )
 
     def search(self, rows: DecoderRows, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """The beams of each, best first. ``rows`` are new ones, and of no use afterwards."""

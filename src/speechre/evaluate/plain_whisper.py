@@ -58,7 +58,7 @@ class Transcriber:
 
     def _write(self, cross: list[KeyValues], limits: Sequence[int]) -> list[list[int]]:
         """Greedy text tokens of each row, without the end, at most ``limits`` of them."""
-        device, eot_id = cross[0].keys.device, self._tokenizer.eot_id
+        eot_id = self._tokenizer.eot_id
         written: list[list[int]] = [[] for _ in limits]
         is_open = [True] * len(limits)
         new = [list(self._prompt)] * len(limits)

@@ -71,14 +71,6 @@ class Attention(nn.Module):
         """The last projection, of what all heads found."""
         return self.out_proj(attended_NTD)  # type: ignore[no-any-return]
 
-    def weights(self, x_NTD: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
-        """Where each head looks: (N, H, T, length), each row of sum 1; one row of memory for each row of x."""
-        queries = self.queries(x_NTD)
-        scores: Tensor = queries @ memory.keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-        return scores.softmax(dim=-1)
-
 
 Attend = Callable[[int, Attention, Tensor], Tensor]
 """Attention of a layer (by its index) from new tokens (N, T, D): to all that the rows have read, them included, or to

@@ -38,7 +38,7 @@ class HalfLinear:
 
 
 class HalfAttention(Attention):
-    """A twin of a decoder's attention. Keys and values of what was heard are made once an utterance and stay float32."""
+    """A twin of a decoder's attention; what makes keys and values of what was heard stays as it is."""
 
     def prepare(self) -> None:
         """Make the float16 matrices; queries, keys and values of self-attention become one, for one reading."""

@@ -12,7 +12,7 @@ width of one head, T new tokens, X slots, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -67,8 +67,16 @@ class DecoderRows:
     Rows start as one an utterance, until :meth:`branch` gives each utterance several that go on alone.
     """
 
-    def __init__(self, decoder: Decoder, cross: list[KeyValues], cross_mask: Tensor | None = None) -> None:
-        """``cross`` as :meth:`Decoder.cross_memory` makes it; ``cross_mask`` (B, 1, 1, S) is True on real frames."""
+    def __init__(
+        self,
+        decoder: Decoder,
+        cross: list[KeyValues],
+        cross_mask: Tensor | None = None,
+        watched_layers: Iterable[int] = (),
+    ) -> None:
+        """``cross`` as :meth:`Decoder.cross_memory` makes it; ``cross_mask`` (B, 1, 1, S) is True on real frames. Where
+        the ``watched_layers`` look while prompts are fed can be asked for (:meth:`looks`).
+        """
         self._decoder = decoder
         self._cross = cross
         self._cross_mask = cross_mask
@@ -80,6 +88,7 @@ class DecoderRows:
         # What is added to a row's scores: 0 for a slot that it sees, minus infinity for another. None: all see all.
         self._hidden_BRX: Tensor | None = None
         self._mask: Tensor | None = None  # of the tokens that are being fed
+        self._watched: dict[int, list[Tensor]] = {layer: [] for layer in watched_layers}  # queries, one a feed
         self.lengths = [0] * len(cross[0].keys)
         """How many tokens each row has read."""
 
@@ -102,7 +111,9 @@ class DecoderRows:
         owners: list[list[int]] = []  # of each slot, the row that sees it; -1: none
         last: list[int] = []
         for first in range(0, len(new), rows_each):
-            ours, places, rows = [], [], []
+            ours: list[int] = []
+            places: list[int] = []
+            rows: list[int] = []
             for row in range(rows_each):
                 tokens, length = new[first + row], self.lengths[first + row]
                 ours += tokens
@@ -114,13 +125,14 @@ class DecoderRows:
             ids.append(ours + [0] * empty)
             positions.append(places + [0] * empty)
             owners.append(rows + [-1] * empty)
-        self._look(owners)
+        self._hide(owners)
         ids_BS, positions_BS = torch.tensor([ids, positions], device=self._device)
-        hidden_BSD = self._decoder(ids_BS, positions_BS, None, self._cross, self._cross_mask, self._attend)
+        look = self._look_and_note if self._watched and not self._has_branched else None
+        hidden_BSD = self._decoder(ids_BS, positions_BS, None, self._cross, self._cross_mask, self._attend, look)
         states: Tensor = hidden_BSD.view(-1, hidden_BSD.shape[-1])
         return states if len(last) == len(states) else states[last]
 
-    def _look(self, owners: list[list[int]]) -> None:
+    def _hide(self, owners: list[list[int]]) -> None:
         """Make the mask of new slots, (B or 1, 1, S, X), and note who sees them from now on."""
         rows_each, before, num_new = self._rows_each, self._num_slots, len(owners[0])
         self._num_slots += num_new
@@ -166,6 +178,27 @@ class DecoderRows:
         queries, new = attention.among(normed_BSD)
         return attention.attend(queries, self._memory[layer].append(new), self._mask)
 
+    def _look_and_note(self, layer: int, attention: Attention, normed_BSD: Tensor) -> Tensor:
+        """Cross-attention of new tokens, whose queries are kept."""
+        queries = attention.queries(normed_BSD)
+        if layer in self._watched:
+            self._watched[layer].append(queries)
+        return attention.attend(queries, self._cross[layer], self._cross_mask)
+
+    def looks(self, heads: Sequence[tuple[int, int]]) -> Tensor:
+        """Where these (layer, head) of watched layers looked behind every slot of the prompts: (B, heads, X, frames), a
+        row sums to 1 over the real frames.
+        """
+        weights = []
+        for layer, head in heads:
+            queries_BXC = torch.cat([queries[:, head] for queries in self._watched[layer]], dim=1)
+            scores_BXS = queries_BXC @ self._cross[layer].keys[:, head].transpose(-1, -2)
+            scores_BXS *= queries_BXC.shape[-1] ** -0.5
+            if self._cross_mask is not None:
+                scores_BXS.masked_fill_(~self._cross_mask[:, 0], -torch.inf)
+            weights.append(scores_BXS.softmax(dim=-1))
+        return torch.stack(weights, dim=1)
+
     def branch(self, rows_each: int) -> None:
         """Every utterance's row becomes ``rows_each`` rows that share all that was fed so far."""
         if self._has_branched:
@@ -189,7 +222,7 @@ class DecoderRows:
         self.lengths = [self.lengths[parent] for parent in parents]
         if self._hidden_BRX is not None:
             hidden_NX = self._hidden_BRX.flatten(0, 1)[torch.tensor(parents, device=self._device)]
-            self._hidden_BRX = hidden_NX.unflatten(0, (-1, self._rows_each))
+            self._hidden_BRX = hidden_NX.view(-1, self._rows_each, hidden_NX.shape[1])
             self._num_selections += 1
             if self._num_selections % _FORGET_EVERY == 0:
                 self._forget_unseen()
