@@ -111,3 +111,20 @@ def test_rows_may_branch_before_they_have_read_anything(network: SpeechReNetwork
     for n, ids in enumerate(written):
         cross = network.cross_memory(network.encode([mels[1]]))
         assert torch.allclose(hidden[n], alone(network, cross, ids), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_what_no_row_went_on_from_is_forgotten_and_answers_stay(network: SpeechReNetwork) -> None:
+    rows, cross = with_prompts(network)
+    rows.branch(3)
+    written: list[list[int]] = [[] for _ in range(9)]
+    generator = torch.Generator().manual_seed(1)
+    for step in range(30):
+        parents = [3 * (n // 3) + int(torch.randint(3, (1,), generator=generator)) for n in range(9)]
+        rows.select(parents)
+        written = [[*written[parent], 100 + 10 * step + n] for n, parent in enumerate(parents)]
+        hidden = rows.feed([ids[-1:] for ids in written])
+    for n, ids in enumerate(written):
+        expected = alone(network, cross[n // 3], PROMPTS[n // 3] + ids)
+        assert torch.allclose(hidden[n], expected, atol=1e-4), n
+    assert rows._num_slots < 4 + 3 * 30 - 20  # of 4 prompt slots and 3 for each of 30 steps
