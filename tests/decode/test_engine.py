@@ -451,18 +451,6 @@ def test_constrained_generations_have_no_problem_but_their_length() -> None:
     assert finished > 0
 
 
-def test_greedy_search_does_not_ask_for_what_is_forced() -> None:
-    """A relation's type opens the next element: with one relation the answer has more tokens than the search steps."""
-    network, sequencer = tiny_network()
-    engine = DecodingEngine(network, sequencer, ModelConfig(), dataclasses.replace(DECODE, orders=("rht",)))
-    num_tokens = 0
-    for seed in range(8):
-        (decoded,) = engine.decode(random_mels(1, seed=seed))
-        num_tokens += len(decoded.generations["rht"][0].ids) + 1
-    assert num_tokens > 20
-    assert engine.timing.num_steps < num_tokens - 4
-
-
 def test_token_grammar_follows_the_automaton() -> None:
     _, sequencer = tiny_network()
     table = TokenGrammar(tuple(ORDERS.values()), sequencer, torch.device("cpu"))
