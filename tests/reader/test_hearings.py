@@ -87,7 +87,10 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     assert [one.share for one in of_short] == pytest.approx([0.3, 0.2, 0.2])
     assert [one.share for one in of_long] == [0.4]
     assert of_short[0] == Hearing(engine.transcribe([mel_of(at_speed(short, SLOWER), checkpoint)])[0], 0.3)
-    assert of_short[1].readings == listener.transcribe([short])[0]
+    # Beside a neighbour sums are rounded otherwise.
+    alone = listener.transcribe([short])[0]
+    assert [one.text for one in of_short[1].readings] == [one.text for one in alone]
+    assert [one.share for one in of_short[1].readings] == pytest.approx([one.share for one in alone], abs=1e-5)
     assert FurtherHearings(engine, checkpoint, listener, is_read=False).of([short]) == [[]]
     assert FurtherHearings(engine, checkpoint_at(model, 1.0), None, is_read=True).of([short]) == [[]]
 
