@@ -67,6 +67,15 @@ def test_selected_rows_carry_their_parents_tokens_and_leavers_are_gone(network: 
 
 
 @torch.inference_mode()
+def test_feeding_nothing_changes_nothing(network: SpeechReNetwork) -> None:
+    rows, cross = with_prompts(network)
+    assert rows.feed([[], [], []]).shape == (3, network.config.d_model)
+    hidden = rows.feed([[20]] * 3)
+    for n in range(3):
+        assert torch.allclose(hidden[n], alone(network, cross[n], [*PROMPTS[n], 20]), atol=1e-4)
+
+
+@torch.inference_mode()
 def test_rows_branch_once(network: SpeechReNetwork) -> None:
     rows, _ = with_prompts(network)
     rows.branch(2)

@@ -106,6 +106,8 @@ class DecoderRows:
         """
         rows_each, limit = self._rows_each, self._decoder.embed_positions.num_embeddings - 1
         num_slots = max(sum(map(len, new[n : n + rows_each])) for n in range(0, len(new), rows_each))
+        if not num_slots:  # nothing was said anywhere
+            return torch.zeros(len(new), self._decoder.embed_positions.embedding_dim, device=self._device)
         ids: list[list[int]] = []
         positions: list[list[int]] = []
         owners: list[list[int]] = []  # of each slot, the row that sees it; -1: none
