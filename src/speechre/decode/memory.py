@@ -30,7 +30,7 @@ _WINDOW_S = WINDOW_SAMPLES / 16_000
 _FIRST_BATCH_MIB = 20.0
 # Keys and values of what was heard are laid out anew, head by head, and the first layout leaves holes.
 _CROSS_ROOM = 1.5
-# Keys and values lie in buffers with half as much room again, and going on from another beam copies a layer's.
+# Keys and values lie in buffers with half as much room again, and forgetting those of lost beams copies a layer's.
 _CACHE_ROOM = 1.5
 # Prompts hold little besides the transcript: start, relation types, an order's five tokens.
 _PROMPT_TOKENS = 24
