@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -26,6 +27,7 @@ from speechre.types import Extraction
 SHARD_SIZE = 32
 """Recordings that a process gets at once: enough for batches alike in length."""
 _LOOK_EVERY_S = 0.1  # for progress, while a process works
+_LAST_WORDS_S = 5.0  # for a shard's last progress: an answer is not held up for what a dying process never sent
 
 _Failure = tuple[str, SpeechreError]
 _Outcome = Extraction | _Failure
@@ -38,8 +40,8 @@ class _Worker:
         self.extractor = make()
         self.progress = progress
 
-    def hear(self, files: Sequence[Path]) -> list[_Outcome]:
-        """Each recording's extraction, or its name and why there is none."""
+    def hear(self, shard: int, files: Sequence[Path]) -> list[_Outcome]:
+        """Each recording's extraction, or its name and why there is none; the shard's number ends its progress."""
         outcomes: list[_Outcome] = []
         found = self.extractor.extract_many(
             files,
@@ -47,6 +49,7 @@ class _Worker:
             on_progress=lambda name, position_s: self.progress.put((name, position_s)),
         )
         outcomes.extend(found)
+        self.progress.put(shard)
         return outcomes
 
 
@@ -75,8 +78,8 @@ def _num_orders() -> int:
     return len(_ours().extractor.engine.orders)
 
 
-def _hear(files: Sequence[Path]) -> list[_Outcome]:
-    return _ours().hear(files)
+def _hear(shard: int, files: Sequence[Path]) -> list[_Outcome]:
+    return _ours().hear(shard, files)
 
 
 class WorkerPool:
@@ -93,6 +96,8 @@ class WorkerPool:
         self.shard_size = shard_size
         context = multiprocessing.get_context("spawn")  # a fork would share torch's threads, which do not survive it
         self._progress: Any = context.Queue()
+        self._num_shards = 0
+        self._ended: set[int] = set()  # shards whose progress was passed on to its end, and not yet their answer
         num_threads = max(1, num_cores() // num_workers)
         self._pool = ProcessPoolExecutor(num_workers, context, _start, (make, num_threads, self._progress))
 
@@ -104,7 +109,7 @@ class WorkerPool:
 
     def num_orders(self) -> int:
         """Of the model; waits for it to be loaded."""
-        return int(self._answer(self._pool.submit(_num_orders), None))
+        return int(self._answer(self._pool.submit(_num_orders)))
 
     def extract_many(
         self,
@@ -115,11 +120,15 @@ class WorkerPool:
         """As :meth:`Extractor.extract_many`: the same answers in the same sequence."""
         size = max(1, min(self.shard_size, -(-len(files) // self.num_workers)))
         shards = deque(files[start : start + size] for start in range(0, len(files), size))
-        running: deque[Future[list[_Outcome]]] = deque()
+        running: deque[tuple[int, Future[list[_Outcome]]]] = deque()
         while shards or running:
             while shards and len(running) < 2 * self.num_workers:  # some in reserve, and no more: answers take memory
-                running.append(self._pool.submit(_hear, shards.popleft()))
-            for outcome in self._answer(running.popleft(), on_progress):
+                self._num_shards += 1
+                running.append((self._num_shards, self._pool.submit(_hear, self._num_shards, shards.popleft())))
+            shard, future = running.popleft()
+            outcomes = self._answer(future, on_progress)
+            self._pass_on_all(shard, on_progress)
+            for outcome in outcomes:
                 if isinstance(outcome, Extraction):
                     yield outcome
                 elif on_error is None:
@@ -127,13 +136,10 @@ class WorkerPool:
                 else:
                     on_error(*outcome)
 
-    def _answer(self, future: Future[Any], on_progress: OnProgress | None) -> Any:
+    def _answer(self, future: Future[Any], on_progress: OnProgress | None = None) -> Any:
         """The result, once it is there; progress is passed on while waiting."""
-        while True:
-            is_done = bool(wait([future], timeout=_LOOK_EVERY_S).done)
+        while not wait([future], timeout=_LOOK_EVERY_S).done:
             self._pass_on(on_progress)
-            if is_done:
-                break
         try:
             return future.result()
         except BrokenProcessPool as error:
@@ -142,14 +148,25 @@ class WorkerPool:
                 "enough, use fewer workers or smaller batches"
             ) from error
 
-    def _pass_on(self, on_progress: OnProgress | None) -> None:
+    def _pass_on_all(self, shard: int, on_progress: OnProgress | None) -> None:
+        """Pass progress on until the shard's has ended: it comes by another way than its answer, which may be first."""
+        latest = time.monotonic() + _LAST_WORDS_S
+        while shard not in self._ended and time.monotonic() < latest:
+            self._pass_on(on_progress, timeout_s=_LOOK_EVERY_S)
+        self._ended.discard(shard)
+
+    def _pass_on(self, on_progress: OnProgress | None, timeout_s: float = 0.0) -> None:
+        """Pass on what is there; the first piece is waited for."""
         while True:
             try:
-                name, position_s = self._progress.get_nowait()
+                told = self._progress.get(timeout=timeout_s)
             except queue.Empty:
                 return
-            if on_progress is not None:
-                on_progress(name, position_s)
+            timeout_s = 0.0
+            if isinstance(told, int):
+                self._ended.add(told)
+            elif on_progress is not None:
+                on_progress(*told)
 
 
 def num_cores() -> int:
