@@ -25,6 +25,7 @@ from speechre.model.backbone import KeyValues
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
+from speechre.model.shortlist import has_integer_kernel
 from speechre.orders import ORDERS, Order
 from speechre.parse import parse
 from tests.tiny import random_mels, tiny_network
@@ -266,10 +267,15 @@ def test_engine_equals_uncached_unbatched_search(
 
 
 @pytest.mark.parametrize("beams", [2, 5])
-@pytest.mark.parametrize("step_weights", ["float32", "float16"])
+@pytest.mark.parametrize(("step_weights", "has_integers"), [("float32", True), ("float16", True), ("float16", False)])
 def test_transcript_beams_equal_uncached_unbatched_search(
-    beams: int, step_weights: Literal["float32", "float16"]
+    beams: int,
+    step_weights: Literal["float32", "float16"],
+    has_integers: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    has_integers &= has_integer_kernel()
+    monkeypatch.setattr("speechre.decode.transcripts.has_integer_kernel", lambda: has_integers)
     network, sequencer = tiny_network()
     config = dataclasses.replace(DECODE, transcript_beams=beams, step_weights=step_weights, orders=("hrt", "trh"))
     mels = random_mels(3, seed=beams)
@@ -278,7 +284,7 @@ def test_transcript_beams_equal_uncached_unbatched_search(
     if step_weights == "float16" and has_half_kernel():
         network = copy.deepcopy(network)
         network.whisper.decoder = half_decoder(network.whisper.decoder)
-        output_VD = output_VD.half().float()
+        output_VD = output_VD if has_integers else output_VD.half().float()
     allowed = transcript_mask(sequencer, network.device)
     allowed[sequencer.tokenizer.eot_id] = False
     for mel, one in zip(mels, decoded, strict=True):

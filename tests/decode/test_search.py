@@ -7,34 +7,57 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from speechre.decode.search import Group, _follow_forced, top_candidates
+from speechre.decode.search import Group, _follow_forced, best_by_logits, top_candidates
 
 
-@pytest.mark.parametrize("num_tokens", [3, 127, 1_280, 5_003])
+@pytest.mark.parametrize("num_each", [1, 2, 20])
 @pytest.mark.parametrize("num_candidates", [1, 2, 10])
-def test_candidates_are_the_highest_of_all(num_tokens: int, num_candidates: int) -> None:
-    generator = torch.Generator().manual_seed(num_tokens)
+def test_candidates_are_the_highest_of_all_beams(num_each: int, num_candidates: int) -> None:
+    generator = torch.Generator().manual_seed(num_each)
     for _ in range(20):
-        log_probs = torch.randn(2, 3, num_tokens, generator=generator)
-        log_probs[0, 1, -1] = 9.0  # behind the last whole block
-        log_probs[1, :, : num_tokens // 2] = -torch.inf
+        log_probs = torch.randn(6, num_each, generator=generator)
+        log_probs[4, num_each // 2 :] = -torch.inf
+        tokens = torch.randint(100, 50_000, (6, num_each), generator=generator)
         scores = torch.tensor([[0.0, -1.0, -torch.inf], [-2.0, 0.5, 0.0]])
-        found = top_candidates(log_probs, scores, num_candidates)
+        found = top_candidates(log_probs, tokens, scores, num_candidates)
         for group, ranked in enumerate(found):
-            total = (scores[group][:, None] + log_probs[group]).flatten()
-            best, index = total.sort(descending=True)
-            expected = [
-                (value, place // num_tokens, place % num_tokens)
-                for value, place in zip(best.tolist(), index.tolist(), strict=True)
-            ][:num_candidates]
+            expected = sorted(
+                (
+                    (
+                        float(scores[group, beam] + log_probs[3 * group + beam, c]),
+                        beam,
+                        int(tokens[3 * group + beam, c]),
+                    )
+                    for beam in range(3)
+                    for c in range(num_each)
+                ),
+                reverse=True,
+            )[:num_candidates]
             assert [one[0] for one in ranked] == [one[0] for one in expected]
             assert [one for one in ranked if one[0] > -torch.inf] == [one for one in expected if one[0] > -torch.inf]
+
+
+@pytest.mark.parametrize("vocabulary", [None, torch.arange(0, 80, 2)])
+def test_the_best_by_logits_are_those_that_the_rules_allow(vocabulary: torch.Tensor | None) -> None:
+    class Odd(Forcing):
+        def mask(self, logits_NU: torch.Tensor) -> torch.Tensor:
+            return logits_NU.masked_fill(torch.arange(logits_NU.shape[1]) % 2 == 0, -torch.inf)
+
+    rules = Odd([])
+    rules.vocabulary = vocabulary
+    logits = torch.randn(3, 40, generator=torch.Generator().manual_seed(1))
+    log_probs, tokens = best_by_logits(lambda hidden: hidden, rules)(logits, 4)
+    expected, columns = rules.mask(logits).log_softmax(dim=1).sort(dim=1, descending=True)
+    assert torch.equal(log_probs, expected[:, :4])
+    assert torch.equal(tokens, columns[:, :4] if vocabulary is None else vocabulary[columns[:, :4]])
+    log_probs, _ = best_by_logits(lambda hidden: hidden[:, :3], rules)(logits, 4)
+    assert log_probs.shape == (3, 3)
 
 
 class Forcing:
     """Rules in which each row has a list of tokens that are forced, one after the other."""
 
-    vocabulary = None
+    vocabulary: torch.Tensor | None = None
 
     def __init__(self, lists: list[list[int]]) -> None:
         self.lists = lists

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from speechre.model.backbone import KeyValues
 from speechre.model.half import HalfLinear, half_decoder, has_half_kernel
 from tests.tiny import random_mels, tiny_network
 
@@ -47,3 +50,20 @@ def test_the_decoder_says_nearly_the_same_and_the_first_stays_as_it_was() -> Non
     assert torch.allclose(whole, rough, atol=2e-2)
     assert half.embed_tokens.weight is decoder.embed_tokens.weight
     assert dict.fromkeys(before, True) == {n: torch.equal(t, before[n]) for n, t in decoder.state_dict().items()}
+
+
+@torch.inference_mode()
+def test_what_was_heard_may_be_read_in_bfloat16() -> None:
+    network, _ = tiny_network()
+    layer: Any = half_decoder(network.whisper.decoder).layers[0]
+    attention = layer._attentions[1]
+    queries, keys, values = torch.randn(3, 2, 4, 5, 16).unbind(0)
+    memory = KeyValues(keys.bfloat16().float(), values.bfloat16().float())
+    mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    mask[0, ..., 3:] = False
+    for shown in (None, mask):
+        exact = attention.attend(queries, memory, shown)
+        rounded = attention.attend(queries, KeyValues(*(part.bfloat16() for part in memory)), shown)
+        assert rounded.dtype == torch.float32
+        assert not torch.equal(rounded, exact)
+        assert torch.allclose(rounded, exact, atol=1e-2)

@@ -20,7 +20,7 @@ from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, token_chars, token_times
 from speechre.decode.constraints import Copying, TokenGrammar
 from speechre.decode.rules import Rules
-from speechre.decode.search import Generation, Group, search_groups
+from speechre.decode.search import Generation, Group, best_by_logits, search_groups
 from speechre.decode.transcripts import Hearing, Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
 from speechre.model.backbone import KeyValues
 from speechre.model.bfloat16 import hearing_in_bfloat16
@@ -86,6 +86,10 @@ class DecodingEngine:
             keep_freed_memory()  # the relation head's pictures and what attention weighs, each time of another size
             if self._hears_in_bfloat16:
                 self._ears = hearing_in_bfloat16(network)
+        # What was heard in bfloat16 is read as that, but by a single row: torch multiplies one row slowly.
+        is_read_rounded = self._hears_in_bfloat16 and self._decoder is not network.whisper.decoder
+        is_read_rounded &= config.transcript_beams > 1
+        self._cross_dtype = torch.bfloat16 if is_read_rounded else network.whisper.decoder.embed_tokens.weight.dtype
         self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
@@ -148,11 +152,10 @@ class DecodingEngine:
 
     def _cross_memory(self, encoded: Encoded) -> tuple[list[KeyValues], Tensor | None]:
         """What the decoder's rows attend to, and which of it is real."""
-        dtype = self.network.whisper.decoder.embed_tokens.weight.dtype
         with self._hearing():
             cross = self._ears.cross_memory(encoded)
         mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-        return [KeyValues(keys.to(dtype), values.to(dtype)) for keys, values in cross], mask
+        return [KeyValues(*(part.to(self._cross_dtype).contiguous() for part in parts)) for parts in cross], mask
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""
@@ -243,7 +246,7 @@ class DecodingEngine:
         self.timing.num_steps += search_groups(
             rows,
             hidden_ND,
-            lambda hidden: F.linear(hidden, weight_UD),
+            best_by_logits(lambda hidden: F.linear(hidden, weight_UD), rules),
             rules,
             groups,
             len(self.orders),

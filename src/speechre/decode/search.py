@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from speechre.model.rows import DecoderRows
-
-_BLOCK = 64
+from speechre.model.shortlist import highest
 
 
 @dataclass(frozen=True)
@@ -99,45 +98,28 @@ class Group:
         return tuple(self._ranked()[: self.num_beams])
 
 
+BestNext = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Of hidden states (N, D) and a count C, each row's C best next tokens, or fewer where there are fewer: their
+log-probabilities and ids, (N, C) each, best first.
+"""
+
+
 def top_candidates(
-    log_probs_GKU: Tensor, scores_GK: Tensor, num_candidates: int, vocabulary: Tensor | None = None
+    log_probs_NC: Tensor, tokens_NC: Tensor, scores_GK: Tensor, num_candidates: int
 ) -> list[list[tuple[float, int, int]]]:
-    """For each group the best (log-probability, beam, token), best first; ``vocabulary`` names the tokens of U."""
-    num_groups, num_beams, num_tokens = log_probs_GKU.shape
-    total = scores_GK[:, :, None] + log_probs_GKU
-    count = min(num_candidates, num_beams * num_tokens)
-    best, index = _highest(total.view(num_groups, -1), count)
-    beams, tokens = index // num_tokens, index % num_tokens
-    if vocabulary is not None:
-        tokens = vocabulary[tokens]
+    """For each group the best (log-probability, beam, token), best first, of the best of its K beams."""
+    num_groups, num_each = len(scores_GK), log_probs_NC.shape[1]
+    num_beams = len(log_probs_NC) // num_groups
+    total_GKC = scores_GK[:, :, None] + log_probs_NC.view(num_groups, num_beams, num_each)
+    count = min(num_candidates, num_beams * num_each)
+    best, index = total_GKC.flatten(1).topk(count, dim=1)
+    tokens = tokens_NC.reshape(num_groups, -1).gather(1, index)
+    beams = index // num_each
     return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]
-
-
-def _highest(rows_GN: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """As ``rows_GN.topk(count)``, which on a CPU reads and moves every number once more: the highest of all lie in the
-    blocks with the highest maxima.
-    """
-    num_blocks = rows_GN.shape[1] // _BLOCK
-    if num_blocks < 2 * count:
-        return rows_GN.topk(count, dim=1)
-    whole = num_blocks * _BLOCK
-    blocks = rows_GN[:, :whole].reshape(len(rows_GN), num_blocks, _BLOCK).amax(2).topk(count, dim=1).indices
-    columns = (blocks[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=blocks.device)).flatten(1)
-    rest = torch.arange(whole, rows_GN.shape[1], device=blocks.device).expand(len(rows_GN), -1)
-    columns = torch.cat([columns, rest], dim=1)
-    best, index = rows_GN.gather(1, columns).topk(count, dim=1)
-    return best, columns.gather(1, index)
 
 
 class Rules(Protocol):
     """What each row of a search may write next."""
-
-    @property
-    def vocabulary(self) -> Tensor | None:
-        """The tokens (U,) that logits are computed for, ascending; None: all of them."""
-
-    def mask(self, logits_NU: Tensor) -> Tensor:
-        """Logits with minus infinity for what may not follow."""
 
     def forced(self, row: int) -> int | None:
         """The only token that may follow, where there is just one and that is known without a look at logits."""
@@ -148,10 +130,32 @@ class Rules(Protocol):
         """
 
 
+class LogitRules(Rules, Protocol):
+    """What each row may write next, said of logits."""
+
+    @property
+    def vocabulary(self) -> Tensor | None:
+        """The tokens (U,) that logits are computed for, ascending; None: all of them."""
+
+    def mask(self, logits_NU: Tensor) -> Tensor:
+        """Logits with minus infinity for what may not follow."""
+
+
+def best_by_logits(project: Callable[[Tensor], Tensor], rules: LogitRules) -> BestNext:
+    """The best next tokens by the logits (N, U) that ``project`` makes of hidden states, of those that may follow."""
+
+    def best(hidden_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        log_probs_NU = rules.mask(project(hidden_ND).float()).log_softmax(dim=-1)
+        log_probs_NC, columns_NC = highest(log_probs_NU, min(count, log_probs_NU.shape[1]))
+        return log_probs_NC, columns_NC if rules.vocabulary is None else rules.vocabulary[columns_NC]
+
+    return best
+
+
 def search_groups(
     rows: DecoderRows,
     hidden_ND: Tensor,
-    project: Callable[[Tensor], Tensor],
+    best_next: BestNext,
     rules: Rules,
     groups: Sequence[Group],
     groups_each: int,
@@ -160,14 +164,15 @@ def search_groups(
     """Advance all groups to their end; utterances whose groups are all done leave the batch. Returns the steps taken.
 
     Each utterance has ``groups_each`` of ``groups``, which lie utterance by utterance and have one row each in ``rows``
-    at first; ``hidden_ND`` are the rows' hidden states, ``project`` makes logits (N, U) of them.
+    at first; ``hidden_ND`` are the rows' hidden states, by which ``best_next`` finds the best tokens that ``rules``
+    allow.
     """
     num_beams = groups[0].num_beams
     alive = list(range(len(groups) // groups_each))
     num_steps = 0
     while True:
         active = [groups[u * groups_each + o] for u in alive for o in range(groups_each)]
-        parents, tokens = _step(active, rules.mask(project(hidden_ND).float()), rules.vocabulary, eot_id)
+        parents, tokens = _step(active, *best_next(hidden_ND, 2 * num_beams), eot_id)
         num_steps += 1
         rules.advance(parents, tokens)
         written = [[token] for token in tokens]
@@ -188,17 +193,13 @@ def search_groups(
         hidden_ND = rows.feed(written)
 
 
-def _step(
-    active: Sequence[Group], logits_NU: Tensor, vocabulary: Tensor | None, eot_id: int
-) -> tuple[list[int], list[int]]:
+def _step(active: Sequence[Group], log_probs_NC: Tensor, tokens_NC: Tensor, eot_id: int) -> tuple[list[int], list[int]]:
     """Every group takes its best continuations; returns all rows' parents and tokens."""
-    num_beams = active[0].num_beams
-    log_probs_GKU = logits_NU.log_softmax(dim=-1).view(len(active), -1, logits_NU.shape[-1])
-    scores_GK = torch.tensor([group.log_probs for group in active], device=logits_NU.device)
-    num_live = log_probs_GKU.shape[1]
+    num_beams, num_live = active[0].num_beams, len(log_probs_NC) // len(active)
+    scores_GK = torch.tensor([group.log_probs for group in active], device=log_probs_NC.device)
     parents: list[int] = []
     tokens: list[int] = []
-    candidates = top_candidates(log_probs_GKU, scores_GK, 2 * num_beams, vocabulary)
+    candidates = top_candidates(log_probs_NC, tokens_NC, scores_GK, 2 * num_beams)
     for index, (group, ranked) in enumerate(zip(active, candidates, strict=True)):
         beams, next_ids = ([0] * num_beams, [eot_id] * num_beams) if group.is_done else group.step(ranked, eot_id)
         parents += [index * num_live + beam for beam in beams]

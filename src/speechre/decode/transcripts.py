@@ -18,13 +18,14 @@ from torch.nn import functional as F
 from speechre.config import DecodeConfig
 from speechre.decode.constraints import transcript_mask
 from speechre.decode.repetition import circle_of, said_once
-from speechre.decode.search import Generation, Group, search_groups
+from speechre.decode.search import Generation, Group, best_by_logits, search_groups
 from speechre.metrics import edit_distance, normalize_text
 from speechre.model.best_token import BestToken
 from speechre.model.half import HalfLinear, has_half_kernel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
+from speechre.model.shortlist import MAX_COUNT, Shortlist, has_integer_kernel
 from speechre.model.tokenizer import Tokenizer
 
 # Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
@@ -137,8 +138,9 @@ class _Words:
 
     vocabulary: Tensor | None = None
 
-    def __init__(self, end_id: int, num_rows: int) -> None:
+    def __init__(self, end_id: int, num_rows: int, shortlist: Shortlist | None = None) -> None:
         self._end_id = end_id
+        self._shortlist = shortlist
         self._written: list[tuple[int, ...]] = [()] * num_rows
 
     def mask(self, logits_NU: Tensor) -> Tensor:
@@ -148,6 +150,16 @@ class _Words:
                 logits_NU[row, : self._end_id] = -torch.inf
                 logits_NU[row, self._end_id + 1 :] = -torch.inf
         return logits_NU
+
+    def best_of_shortlist(self, hidden_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """What :func:`best_by_logits` finds with these rules, by the shortlist."""
+        assert self._shortlist is not None
+        log_probs_NC, tokens_NC = self._shortlist.best(hidden_ND, count)
+        for row, ids in enumerate(self._written):
+            if circle_of(ids):
+                log_probs_NC[row] = -torch.inf
+                log_probs_NC[row, 0], tokens_NC[row, 0] = 0.0, self._end_id
+        return log_probs_NC, tokens_NC
 
     def forced(self, row: int) -> int | None:
         return self._end_id if circle_of(self._written[row]) else None
@@ -170,18 +182,23 @@ class TranscriptWriter:
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
         weight_VD = network.whisper.output_weight()
-        is_half = config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel()
+        self._shortlist: Shortlist | None = None
+        is_fast = config.step_weights == "float16" and network.device.type == "cpu"
         self._next_word: Callable[[Tensor], list[int]] = self._likeliest
-        if self._num_beams == 1 and not is_half:
+        if self._num_beams == 1 and not is_fast:
             self._next_word = BestToken(weight_VD, allowed_V)
             return
         if self._num_beams > 1:
             # Trained transcripts end in one way; in greedy search Whisper's own end stops a network that never learned
             # it.
             allowed_V[sequencer.tokenizer.eot_id] = False
+        if is_fast and has_integer_kernel() and 2 * self._num_beams <= MAX_COUNT:
+            self._shortlist = Shortlist(weight_VD, allowed_V)
+            self._next_word = self._shortlist.choose
+            return
         # What is no word gets minus infinity for a bias, which costs no pass over the logits.
         floor_V = torch.zeros_like(weight_VD[:, 0]).masked_fill_(~allowed_V, -torch.inf)
-        half = HalfLinear(weight_VD, floor_V) if is_half else None
+        half = HalfLinear(weight_VD, floor_V) if is_fast and has_half_kernel() else None
         self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD, floor_V))
 
     def _likeliest(self, hidden_BD: Tensor) -> list[int]:
@@ -224,8 +241,9 @@ class TranscriptWriter:
         hidden_ND = rows.feed(starts)
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
         end_id = self._sequencer.relations_id
-        words = _Words(end_id, len(num_frames))
-        search_groups(rows, hidden_ND, self._project, words, groups, 1, end_id)
+        words = _Words(end_id, len(num_frames), self._shortlist)
+        best_next = words.best_of_shortlist if self._shortlist else best_by_logits(self._project, words)
+        search_groups(rows, hidden_ND, best_next, words, groups, 1, end_id)
         return [_cut_circles(group.best()) for group in groups]
 
     def own(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:

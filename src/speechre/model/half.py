@@ -57,6 +57,19 @@ class HalfAttention(Attention):
         queries, keys, values = joined.permute(2, 0, 3, 1, 4).unbind(0)
         return queries, KeyValues(keys, values)
 
+    def attend(self, queries: Tensor, memory: KeyValues, mask: Tensor | None) -> Tensor:
+        """As :meth:`Attention.attend`; a ``memory`` in bfloat16 is read as it is, which for a batch of recordings is
+        most of what a step reads.
+        """
+        if memory.keys.dtype != torch.bfloat16:
+            return super().attend(queries, memory, mask)
+        queries = (queries * queries.shape[-1] ** -0.5).to(torch.bfloat16)
+        scores_NHTS = (queries @ memory.keys.transpose(-1, -2)).float()
+        if mask is not None:
+            scores_NHTS.masked_fill_(~mask, -torch.inf)
+        attended = scores_NHTS.softmax(dim=-1).to(torch.bfloat16) @ memory.values
+        return self.project_out(attended.transpose(1, 2).flatten(2).float())
+
     def project_out(self, attended_NTD: Tensor) -> Tensor:
         return self._out(attended_NTD)
 

@@ -194,7 +194,7 @@ class DecoderRows:
         weights = []
         for layer, head in heads:
             queries_BXC = torch.cat([queries[:, head] for queries in self._watched[layer]], dim=1)
-            scores_BXS = queries_BXC @ self._cross[layer].keys[:, head].transpose(-1, -2)
+            scores_BXS = queries_BXC @ self._cross[layer].keys[:, head].to(queries_BXC.dtype).transpose(-1, -2)
             scores_BXS *= queries_BXC.shape[-1] ** -0.5
             if self._cross_mask is not None:
                 scores_BXS.masked_fill_(~self._cross_mask[:, 0], -torch.inf)
@@ -217,9 +217,9 @@ class DecoderRows:
             staying = torch.tensor(utterances, device=self._device)
             for memory in self._memory:
                 memory.keep(staying)
-            self._cross = [KeyValues(m.keys[staying], m.values[staying]) for m in self._cross]
+            self._cross = [KeyValues(*(part.index_select(0, staying) for part in parts)) for parts in self._cross]
             if self._cross_mask is not None:
-                self._cross_mask = self._cross_mask[staying]
+                self._cross_mask = self._cross_mask.index_select(0, staying)
         self._rows_each = len(parents) // len(self._cross[0].keys)
         self.lengths = [self.lengths[parent] for parent in parents]
         if self._hidden_BRX is not None:
