@@ -113,7 +113,8 @@ class DecodeConfig:
     copy_entities: bool = True  # constrained, with a transcript: entities are spans of it
     relation_threshold: float = 0.5
     step_weights: Literal["float32", "float16"] = "float32"  # of the search on a CPU; float16 is half as much to read
-    hearing: Literal["float32", "bfloat16", "auto"] = "float32"  # encoder and relation head; auto: bfloat16 where fast
+    # In what precision the encoder, the relation head and the text reader's encoder compute; auto: bfloat16 where fast.
+    hearing: Literal["float32", "bfloat16", "auto"] = "float32"
     vote: Literal["paper", "weighted"] = "weighted"
     min_votes: int = 2  # of the paper's vote
     threshold: float = 0.5  # of the weighted vote's confidence

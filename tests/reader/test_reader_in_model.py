@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from speechre import Extractor
 from speechre.cli import main
 from speechre.data.store import read_manifest
 from speechre.errors import CheckpointError
 from speechre.metrics import normalize_text
+from speechre.model.bfloat16 import RoundedLinear
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.folder import load_text_model
 from speechre.reader.reader import TextModel, TextReader
@@ -66,6 +68,28 @@ def test_a_belief_does_not_depend_on_the_other_texts(reader: TextModel) -> None:
 
 def test_a_transcript_that_is_missing_holds_nothing(reader: TextModel) -> None:
     assert TextReader(reader).beliefs([None]) == [()]
+
+
+def test_beliefs_in_bfloat16_are_nearly_those_in_float32_and_the_model_stays_as_it_was(reader: TextModel) -> None:
+    before = {name: tensor.clone() for name, tensor in reader.network.state_dict().items()}
+    exact, rough = ([*TextReader(one).beliefs(TEXTS)[0]] for one in (reader, reader.in_bfloat16()))
+    of = {(t.head, t.relation, t.tail): t.confidence for t in rough}
+    common = [(t.confidence, of[t.head, t.relation, t.tail]) for t in exact if (t.head, t.relation, t.tail) in of]
+    assert len(common) > 0.9 * len(exact) > 0
+    ours, theirs = zip(*common, strict=True)
+    assert ours == pytest.approx(theirs, abs=0.02)
+    assert ours != theirs
+    after = reader.network.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(("hearing", "kind"), [("float32", nn.Linear), ("bfloat16", RoundedLinear)])
+def test_what_is_heard_in_bfloat16_is_read_in_it(model_dir: Path, hearing: str, kind: type[nn.Module]) -> None:
+    reader = Extractor.from_pretrained(model_dir, hearing=hearing)._reader
+    assert reader is not None
+    linears = [one for one in reader.model.network.encoder.modules() if isinstance(one, nn.Linear)]
+    assert len(linears) > 5
+    assert {type(one) for one in linears} == {kind}
 
 
 # -- in a model folder

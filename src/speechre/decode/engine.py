@@ -78,16 +78,16 @@ class DecodingEngine:
         self._decoder = network.whisper.decoder
         if config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel():
             self._decoder = half_decoder(self._decoder)
-        self._hears_in_bfloat16 = config.hearing == "bfloat16" or (
+        self.hears_in_bfloat16: bool = config.hearing == "bfloat16" or (
             config.hearing == "auto" and choose_precision("auto", str(network.device)) == "bf16"
         )
         self._ears = network
         if network.device.type == "cpu":
             keep_freed_memory()  # the relation head's pictures and what attention weighs, each time of another size
-            if self._hears_in_bfloat16:
+            if self.hears_in_bfloat16:
                 self._ears = hearing_in_bfloat16(network)
         # What was heard in bfloat16 is read as that, but by a single row: torch multiplies one row slowly.
-        is_read_rounded = self._hears_in_bfloat16 and self._decoder is not network.whisper.decoder
+        is_read_rounded = self.hears_in_bfloat16 and self._decoder is not network.whisper.decoder
         is_read_rounded &= config.transcript_beams > 1
         self._cross_dtype = torch.bfloat16 if is_read_rounded else network.whisper.decoder.embed_tokens.weight.dtype
         self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
@@ -148,7 +148,7 @@ class DecodingEngine:
     def _hearing(self) -> AbstractContextManager[object]:
         """The precision in which encoder and relation head compute."""
         device = self.network.device.type
-        return torch.autocast(device, torch.bfloat16) if self._hears_in_bfloat16 else nullcontext()
+        return torch.autocast(device, torch.bfloat16) if self.hears_in_bfloat16 else nullcontext()
 
     def _cross_memory(self, encoded: Encoded) -> tuple[list[KeyValues], Tensor | None]:
         """What the decoder's rows attend to, and which of it is real."""

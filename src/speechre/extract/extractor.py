@@ -98,10 +98,11 @@ class Extractor:
         self._sequencer = checkpoint.sequencer()
         config = checkpoint.config
         self._rule = vote_rule(config.decode)
+        self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         self._reader: TextReader | None = None
         if checkpoint.reader is not None and config.decode.reader and config.model.transcript:
-            self._reader = TextReader(checkpoint.reader)
-        self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
+            is_rounded = self.engine.hears_in_bfloat16 and self.engine.network.device.type == "cpu"
+            self._reader = TextReader(checkpoint.reader.in_bfloat16() if is_rounded else checkpoint.reader)
         self._second = self._second_listener()
         self._hearings = FurtherHearings(self.engine, checkpoint, self._second, is_read=self._reader is not None)
         sizes, model = checkpoint.network.config, config.model

@@ -1,4 +1,4 @@
-"""A network that hears in bfloat16 on a CPU, for inference.
+"""Networks that hear, or read, in bfloat16 on a CPU, for inference.
 
 ``torch.autocast`` alone rounds all weights of the encoder anew for every recording, and torch's fused attention is no
 faster in bfloat16 than in float32. Here the weights are rounded once, and attention is two products and a softmax,
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from speechre.model.backbone import Attention, KeyValues
 from speechre.model.network import SpeechReNetwork
@@ -74,6 +75,25 @@ def hearing_in_bfloat16(network: SpeechReNetwork) -> SpeechReNetwork:
         attention: Any = layer.encoder_attn
         _round(attention.k_proj)
         _round(attention.v_proj)
+    return twin
+
+
+class RoundedLinear(nn.Linear):
+    """A linear layer that multiplies in bfloat16; what comes in and goes out keeps its own precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(torch.bfloat16), self.weight, self.bias).to(x.dtype)
+
+
+def linears_in_bfloat16(module: Any) -> Any:
+    """A twin of ``module``, all of whose linear layers multiply in bfloat16; ``module`` stays as it is."""
+    twin = twin_of(module)
+    for parent in list(twin.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Linear):
+                rounded = twin_of(child, RoundedLinear)
+                _round(rounded)
+                setattr(parent, name, rounded)
     return twin
 
 
