@@ -1,10 +1,11 @@
 """The ablation by training: each row a recipe that adds one thing to the row before, each with some seeds, one table.
 
     python benchmarks/ablation_rows.py DEV.jsonl [--rows paper,correct,...] [--seeds 1,2,3] [--beams K]
-                                       [--output runs/ablation] [--SECTION.KEY VALUE]...
+                                       [--output runs/ablation] [--scores DIR] [--SECTION.KEY VALUE]...
 
 Trains what is not there yet (a run that was stopped goes on), scores all of it on the same utterances, and prints the
-table; what is trained and scored stays in the output folder, so rows and seeds can be added one at a time. Rows before
+table. Models stay in the output folder, and scores there or in ``--scores``, so rows and seeds can be added one at a
+time, on several machines: what is scored is not trained again. Rows before
 "vote" answer by the paper's vote, two of six orders. From "vote" on the vote is weighted and calibrated, fitted on one
 half of the utterances and used on the other, both ways round. Settings after that go to every training, for a first
 look (--train.steps 20) or another machine (--train.device cuda).
@@ -51,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--beams", type=int, help="default: the recipe's")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--scores", type=Path, help="default: the output folder")
     rest, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
     options = parser.parse_args(rest)
+    scores = options.scores or options.output
     try:
         unknown = [name for name in options.rows if name not in ROWS]
         if unknown:
@@ -60,12 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         utterances = read_manifest(options.manifest)
         for seed in options.seeds:
             for row in options.rows:
-                model = trained(row, seed, options.output, overrides)
-                scored(row, model, options, utterances, seed)
+                path = scores / f"{row}-{seed}.json"
+                if not path.is_file():
+                    model = trained(row, seed, options.output, overrides)
+                    report = scored(row, model, options.beams, utterances, seed)
+                    scores.mkdir(parents=True, exist_ok=True)
+                    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        print(to_markdown(scores))
     except SpeechreError as error:
         print(f"ablation_rows: {error}", file=sys.stderr)
         return error.exit_code
-    print(to_markdown(options.output))
     return 0
 
 
@@ -100,16 +107,13 @@ def _trained_part(config: Config) -> Config:
 # -- scoring
 
 
-def scored(row: str, model: Path, options: argparse.Namespace, utterances: Sequence[Any], seed: int) -> None:
-    """Write the row's scores beside its model, unless they are there."""
-    path = options.output / f"{row}-{seed}.json"
-    if path.is_file():
-        return
-    bench = Bench(str(model), options.beams, utterances)
+def scored(row: str, model: Path, beams: int | None, utterances: Sequence[Any], seed: int) -> dict[str, Any]:
+    """The row's scores and what they were made with."""
+    bench = Bench(str(model), beams, utterances)
     is_calibrated = load_config(f"ablation-{row}").decode.vote == "weighted"
     orders = bench.checkpoint.config.decode.orders
     answers = bench.fitted(bench.analyses) if is_calibrated else bench.voted(PaperVote(2), orders)
-    report = {
+    return {
         "row": row,
         "seed": seed,
         "beams": bench.checkpoint.config.decode.beams,
@@ -119,22 +123,30 @@ def scored(row: str, model: Path, options: argparse.Namespace, utterances: Seque
         "machine": describe_machine(),
         **Row(row, answers, bench.seconds).scored(bench.gold),
     }
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def to_markdown(output: Path) -> str:
-    """All rows that were scored there, each with the mean over its seeds."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("*.json"))]
-    first = reports[0]
+def to_markdown(scores: Path) -> str:
+    """All rows that were scored there, each with the mean over its seeds. Raises :class:`UsageError` where they are not
+    of one kind.
+    """
+    reports = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(scores.glob("*.json"))}
+    (first_path, first), *others = reports.items()
+    for path, report in others:
+        for key in ("beams", "steps", "num_utterances"):
+            if report[key] != first[key]:
+                raise UsageError(
+                    f"{path}: {key} {report[key]}, but {first[key]} in {first_path}; keep them in two folders"
+                )
+    machines = dict.fromkeys(", ".join(f"{k} {v}" for k, v in one["machine"].items()) for one in reports.values())
     lines = [
         f"{first['num_utterances']} utterances ({first['num_left_out']} over 30 s left out), {PROTOCOL} protocol, "
-        f"beams {first['beams']}, {first['steps']} steps; {', '.join(f'{k} {v}' for k, v in first['machine'].items())}",
+        f"beams {first['beams']}, {first['steps']} steps; {'; '.join(machines)}",
         "",
         "| row | F1, mean of seeds | standard deviation | each seed | P | R |",
         "|---|---|---|---|---|---|",
     ]
     for row, what in ROWS.items():
-        ours = sorted((one for one in reports if one["row"] == row), key=lambda one: one["seed"])
+        ours = sorted((one for one in reports.values() if one["row"] == row), key=lambda one: one["seed"])
         if not ours:
             continue
         f1, precision, recall = ([100 * one[key] for one in ours] for key in ("f1", "precision", "recall"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -55,6 +56,22 @@ def test_rows_are_trained_and_scored_once(
     monkeypatch.setattr(script, "Bench", lambda *args: pytest.fail("a row was scored twice"))
     assert script.main([*command, "--rows", "copy,vote"]) == 0
     assert capsys.readouterr().out == table
+
+    # Scores that lie in a folder of their own need no model.
+    scores = tmp_path / "scores"
+    scores.mkdir()
+    for row in ("copy", "vote"):
+        (output / f"{row}-5.json").rename(scores / f"{row}-5.json")
+    shutil.rmtree(output)
+    command += ["--scores", str(scores)]
+    assert script.main([*command, "--rows", "copy,vote"]) == 0
+    assert capsys.readouterr().out == table
+    assert not output.exists()
+
+    longer = scores / "vote-5.json"
+    longer.write_text(json.dumps(report | {"steps": 2}))
+    assert script.main([*command, "--rows", "copy,vote"]) == 2
+    assert f"{longer}: steps 2, but 1 in {scores / 'copy-5.json'}" in capsys.readouterr().err
 
 
 def test_what_makes_no_row(
