@@ -2,9 +2,10 @@
 
 The prediction counts what the engine keeps at its two widest moments, in float32 on a CPU: the relation head's first
 convolution on the longest recording, whose picture is 16 times as wide as what it looks at, behind an encoder whose
-memory the allocator has not given back; and the search over orders, where every row has keys and values of its own. It
-assumes transcripts and
-answers as long as they may become, for that is what a budget must hold; real ones mostly end sooner.
+memory the allocator has not given back; and the search over orders, where every row writes keys and values of its own.
+It assumes transcripts and answers as long as they may become, and beams that part with their first token, for that is
+what a budget must hold. Real answers mostly end sooner, and beams share most of what they wrote: with eight of them a
+fifth of the prediction was measured.
 
 Letters: B utterances, S encoder frames, D width, F width of a feed-forward layer, L decoder layers, N rows (B x orders
 x beams), T tokens, V vocabulary.

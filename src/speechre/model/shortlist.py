@@ -136,11 +136,6 @@ class Shortlist:
         total_N1 = _log_total(rough_NV.log_softmax(dim=1).gather(1, words_NS[:, :1]), rough_NS, exact_NS)
         return best_NC - total_N1, words_NS.gather(1, places_NC), is_sure_N
 
-    def choose(self, states_ND: Tensor) -> list[int]:
-        """The best word of each row."""
-        words: list[int] = self.best(states_ND, 1)[1][:, 0].tolist()
-        return words
-
     def _best_of_all(self, states_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
         logits_NV = torch.nn.functional.linear(states_ND, self._weight_VD, self._floor_V)
         return highest(logits_NV.log_softmax(dim=1), count)
