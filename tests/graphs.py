@@ -28,8 +28,8 @@ def org(text: str, start_s: float | None = None, end_s: float | None = None) -> 
     return Entity(text, "Org", start_s=start_s, end_s=end_s)
 
 
-def place(text: str) -> Entity:
-    return Entity(text, "Loc")
+def place(text: str, start_s: float | None = None, end_s: float | None = None) -> Entity:
+    return Entity(text, "Loc", start_s=start_s, end_s=end_s)
 
 
 TALKS = (

@@ -18,7 +18,7 @@ from speechre.graph.model import SpanSource
 from speechre.graph_formats import GRAPH_FORMATS
 from speechre.graph_formats.rdf import to_rdf, to_turtle
 from speechre.types import Triplet
-from tests.graphs import TALKS, WHO, extraction, person
+from tests.graphs import TALKS, WHO, extraction, person, place
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "graphs.md").read_text(encoding="utf-8")
@@ -50,13 +50,13 @@ def test_the_query_answers() -> None:
 
 
 def test_the_statement_shown_is_what_is_written() -> None:
-    head, tail = person("Aaron Burr", 0.0, 0.8), person("Alexander Hamilton", 1.5, 2.7)
-    burr = replace(
-        extraction("burr", Triplet(head, "Kill", tail, 0.34, 0), source="samples/burr.flac", duration_s=4.455),
+    triplet = Triplet(person("Sara Collins", 0.0, 0.9), "Live_In", place("Denver", 3.06, 3.24), 0.4644, 6)
+    collins = replace(
+        extraction("collins", triplet, source="samples/collins.flac", duration_s=5.788),
         model="speechre-tiny-conll04@0a3cfc",
     )
     (shown,) = blocks("turtle")
-    assert shown in to_turtle(build_graph([burr]))
+    assert shown in to_turtle(build_graph([collins]))
 
 
 def test_what_is_said_to_come_as_it_is_heard_does() -> None:

@@ -65,7 +65,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object in place of tables")
     add_protocol(parser)
-    add_decoding(parser)
+    add_decoding(parser, fits_threshold=True)
     parser.set_defaults(run=run)
 
 

@@ -89,8 +89,10 @@ def add_protocol(parser: Parser) -> None:
     )
 
 
-def add_decoding(parser: Parser) -> None:
-    """What changes how a model answers; what is not given stays as the model's own config says."""
+def add_decoding(parser: Parser, fits_threshold: bool = False) -> None:
+    """What changes how a model answers; what is not given stays as the model's own config says. A command that
+    ``fits_threshold`` says so itself when it is given one, and does not offer it.
+    """
     parser.add_argument(
         "--orders",
         type=order_names,
@@ -121,7 +123,9 @@ def add_decoding(parser: Parser) -> None:
         "--threshold",
         type=probability,
         metavar="P",
-        help="keep triplets of this confidence or more, 0 to 1; weighted vote only (default: the model's)",
+        help=argparse.SUPPRESS
+        if fits_threshold
+        else "keep triplets of this confidence or more, 0 to 1; weighted vote only (default: the model's)",
     )
     parser.add_argument(
         "--no-reader",

@@ -36,6 +36,7 @@ from speechre.extract.recordings import OpenRecording, Recording, Source, open_r
 from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
+from speechre.model.device import choose_device
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
@@ -135,7 +136,7 @@ class Extractor:
         cls,
         name_or_path: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
-        device: str = "cpu",
+        device: str = "auto",
         batch_size: BatchSize = 8,
         memory_mib: int | None = None,
         vad: str = "energy",
@@ -143,10 +144,11 @@ class Extractor:
     ) -> Extractor:
         """A shipped model by name, or a model folder.
 
+        ``device`` is ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; ``auto`` is a GPU where there is one, else the CPU.
         ``decode`` overrides fields of :class:`speechre.config.DecodeConfig` for this extractor: ``orders``, ``beams``,
         ``threshold``, ``vote``, ... Raises :class:`CheckpointError` and :class:`UsageError`.
         """
-        checkpoint = load_checkpoint(os.fspath(name_or_path), device)
+        checkpoint = load_checkpoint(os.fspath(name_or_path), choose_device(device))
         data = checkpoint.config.to_dict()
         data["decode"] |= decode
         checkpoint = replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
