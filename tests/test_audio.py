@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -460,6 +462,29 @@ def test_find_audio_files(tmp_path: Path) -> None:
         find_audio_files([])
 
 
+def test_a_file_is_found_once_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.wav").touch()
+    (tmp_path / "link.wav").symlink_to(tmp_path / "sub" / "a.wav")
+    other = tmp_path / "sub" / ".." / "sub" / "a.wav"
+    assert find_audio_files([other, tmp_path, tmp_path / "link.wav"]) == [other]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.wav").touch()
+    scandir = os.scandir
+
+    def deny(path: str) -> object:  # a test may run as root, whom no mode keeps out
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(UsageError, match=r"folder .*shut cannot be looked into: Permission denied; make it readable"):
+        find_audio_files([tmp_path])
+
+
 @pytest.mark.parametrize("module", ["soundfile", "soxr"])
 def test_a_missing_library_is_said_clearly(module: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None\nimport speechre.audio"
@@ -468,7 +493,50 @@ def test_a_missing_library_is_said_clearly(module: str) -> None:
     assert "pip install soundfile soxr" in result.stderr
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "in training"])
+def test_tensors_that_numpy_does_not_take_are_taken(kind: str) -> None:
+    sound = torch.from_numpy(tone(16000).astype(np.float32))
+    tensor = sound.to(torch.bfloat16) if kind == "bfloat16" else sound.clone().requires_grad_()
+    np.testing.assert_allclose(from_array(tensor, 16000), sound, atol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("array", "rate_hz", "reason"),
+    [
+        ([[0.0, 0.1], [0.2]], 16000, "list is no array of samples"),
+        (object(), 16000, "expected"),
+        (np.zeros(100), None, "a sampling rate of None Hz"),
+        (np.zeros(100), "16000", "a sampling rate of '16000' Hz"),
+    ],
+)
+def test_what_is_no_array_and_no_rate_is_an_audio_error(array: object, rate_hz: object, reason: str) -> None:
+    with pytest.raises(AudioError, match=reason):
+        from_array(array, rate_hz)  # type: ignore[arg-type]
+
+
 # --- block by block
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100, 48000])
+def test_a_window_of_an_mp3_file_is_that_of_the_whole(rate_hz: int) -> None:
+    """Its frames share their bits, and a decoder that starts between two of them plays garbage."""
+    generator = np.random.default_rng(1)
+    loud = np.repeat(generator.random(60), rate_hz // 10)
+    sound = 0.3 * loud * np.convolve(generator.standard_normal(len(loud)), np.ones(8) / 8, "same")
+    file = io.BytesIO()
+    with soundfile.SoundFile(
+        file, "w", rate_hz, 1, "MPEG_LAYER_III", format="MP3", bitrate_mode="VARIABLE", compression_level=0.9
+    ) as encoder:
+        encoder.write(sound)
+    whole = read_audio(file.getvalue())
+    if rate_hz == 16000:  # block by block or at once
+        at_once = soundfile.read(io.BytesIO(file.getvalue()), dtype="float32")[0]
+        np.testing.assert_allclose(whole, at_once, atol=1e-6)
+    edge = 160  # samples in which the resampler knows what is before the window, or does not
+    for start_s in np.arange(0.3, 4.5, 0.4):
+        window = read_audio(file.getvalue(), start_s=float(start_s), duration_s=1.0)
+        first = round(start_s * 16000)
+        np.testing.assert_allclose(window[edge:-edge], whole[first + edge : first + 16000 - edge], atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import numbers
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -59,6 +60,7 @@ CODECS: dict[str, frozenset[str]] = {
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
 Samples: TypeAlias = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65536
+_MP3_PREROLL_S = 1.0  # a tenth was needed at 16 to 48 kHz and 24 kbit/s or more
 
 
 def read_audio(
@@ -135,7 +137,15 @@ def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
     scale and an impossible rate.
     """
     name = "array"
-    values = np.asarray(array)
+    try:
+        # A tensor of torch, which needs no import here: of a GPU, of a type that numpy lacks, or in training.
+        tensor: Any = array.detach().cpu() if hasattr(array, "detach") else array
+        values = np.asarray(tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(
+            f"{name}: {type(array).__name__} is no array of samples ({error}); expected (samples,) or (samples, "
+            "channels)"
+        ) from error
     if values.ndim not in (1, 2) or (values.ndim == 2 and not 1 <= values.shape[1] <= MAX_CHANNELS):
         hint = "; transpose it: channels come last" if values.ndim == 2 and values.shape[1] > MAX_CHANNELS else ""
         raise AudioError(
@@ -173,13 +183,13 @@ def audio_frames(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str |
 
 def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The audio files that ``paths`` name: files as they are, folders with all below them, sorted, each file
-    once.
+    once, under the name that it came by first.
 
     In a folder the extension decides (``SUFFIXES``), and hidden files and folders are left out. Raises
-    :class:`UsageError` on a path that does not exist, on a folder without an audio file, and when no path is
-    given.
+    :class:`UsageError` on a path that does not exist, on a folder without an audio file or one that cannot be
+    looked into, and when no path is given.
     """
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}  # by where a file really lies
     is_empty = True
     for path in map(Path, paths):
         is_empty = False
@@ -187,18 +197,25 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             below = sorted(_walk(path))
             if not below:
                 raise UsageError(f"folder {path} holds no audio file; expected one of {' '.join(SUFFIXES)}")
-            found.update(dict.fromkeys(below))
+            for one in below:
+                found.setdefault(os.path.realpath(one), one)
         elif os.path.exists(path):
-            found.setdefault(path)
+            found.setdefault(os.path.realpath(path), path)
         else:
             raise UsageError(f"{path}: no such file or folder; check the path")
     if is_empty:
         raise UsageError("no audio file given; name at least one file or folder")
-    return list(found)
+    return list(found.values())
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    def refuse(error: OSError) -> None:
+        raise UsageError(
+            f"folder {error.filename} cannot be looked into: {error.strerror}; make it readable, or name the files "
+            "that you want"
+        ) from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and name.lower().endswith(SUFFIXES):
@@ -282,13 +299,22 @@ class _Window:
         return out
 
 
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
+    """A decoder that goes on where it is. After each read soundfile seeks to where that ended, and a decoder of MP3
+    that is told to seek begins anew, with garbage (:func:`_seek`).
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _open_decoder(file: BinaryIO, name: str) -> Any:
     try:
         container = inspect_container(file, name)
     except OSError as error:
         raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error
     try:
-        decoder = soundfile.SoundFile(_Window(file, container))
+        decoder = _Decoder(_Window(file, container))
     except soundfile.SoundFileError as error:
         raise AudioError(f"{name}: damaged {container.kind} file: {_reason(error)}; make or copy it again") from error
     try:
@@ -317,10 +343,11 @@ def _check_decoder(decoder: Any, name: str) -> None:
         raise AudioError(f"{name}: the file holds no sound (0 frames); record or export it again")
 
 
-def _check_rate(rate_hz: int, name: str) -> None:
-    if not (MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and rate_hz == int(rate_hz)):
+def _check_rate(rate_hz: Any, name: str) -> None:
+    is_number = isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool)
+    if not (is_number and MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and rate_hz == int(rate_hz)):
         raise AudioError(
-            f"{name}: a sampling rate of {rate_hz} Hz; expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ}"
+            f"{name}: a sampling rate of {rate_hz!r} Hz; expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ}"
         )
 
 
@@ -355,7 +382,7 @@ def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Sam
     position = first
     try:
         if first:
-            decoder.seek(first)
+            _seek(decoder, first)
         while position < stop:
             block = decoder.read(min(_BLOCK_FRAMES, stop - position), dtype="float32", always_2d=True)
             if len(block) == 0:
@@ -372,6 +399,24 @@ def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Sam
             f"{name}: truncated: the header promises {stop / decoder.samplerate:.3f} s, but the sound ends "
             f"after {position / decoder.samplerate:.3f} s; copy or download it again"
         )
+
+
+def _seek(decoder: Any, first: int) -> None:
+    """The next frame that is read is ``first``.
+
+    A frame of MP3 is made of bits that stand before it too, so a decoder that starts in the middle plays garbage until
+    it has met enough of them: here it starts earlier, and what it says first is thrown away.
+    """
+    if decoder.format != "MP3":
+        decoder.seek(first)
+        return
+    before = max(0, first - round(_MP3_PREROLL_S * decoder.samplerate))
+    decoder.seek(before)
+    while before < first:
+        thrown = len(decoder.read(min(_BLOCK_FRAMES, first - before), dtype="float32"))
+        if not thrown:
+            return
+        before += thrown
 
 
 def _to_mono(block: Samples, name: str, position: int, rate_hz: int) -> Samples:
