@@ -13,6 +13,15 @@ class SpeechreError(Exception):
     exit_code = 1
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or the GPU has no memory left; torch says so in a RuntimeError."""
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error).lower()
+    shortages = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(shortage in said for shortage in shortages)
+
+
 class UsageError(SpeechreError):
     """A wrong argument: an unknown order, an unknown format, a path that cannot be written."""
 

@@ -16,6 +16,9 @@ from speechre.errors import DataError, UsageError
 COMMANDS = ("", "extract", "evaluate", "score", "train", "data", "data import", "data validate", "data stats")
 
 
+SHORTAGE = "MemoryError: not enough memory; use fewer beams, a smaller batch, fewer workers or shorter recordings"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
@@ -60,7 +63,9 @@ def test_the_help_of_import_names_every_format(capsys: pytest.CaptureFixture[str
     [
         (DataError("a\nb\x1b"), 1, r"DataError: a\nb\x1b"),
         (UsageError("u"), 2, "UsageError: u"),
-        (MemoryError(), 1, "MemoryError: not enough memory; use fewer beams, a smaller batch or shorter recordings"),
+        (MemoryError(), 1, SHORTAGE),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 1, SHORTAGE),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), 1, SHORTAGE),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(28, "No space left on device", "/tmp/x"), 1, "OSError: /tmp/x: No space left on device"),
     ],

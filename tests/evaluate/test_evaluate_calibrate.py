@@ -98,6 +98,9 @@ def test_nothing_found_is_an_error_and_so_is_a_long_recording() -> None:
     utterances = [utterance(1)]
     with pytest.raises(UsageError, match="nothing to calibrate on"):
         fit(utterances, evidence_of({"u1": analysis(dict.fromkeys(ORDERS, ()))}))
+    wrong = {"u1": analysis({"hrt": (WRONG,), "htr": (WRONG,), "rht": ()})}
+    with pytest.raises(UsageError, match=r"found 1 triplets in these utterances, and none of them is right"):
+        fit(utterances, evidence_of(wrong))
     with pytest.raises(DataError, match=r"u1.*30 s"):
         evidence_of({"u1": analysis({})})
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from speechre import AudioError, AudioRef, Extraction, Extractor, Utterance
-from speechre.errors import CheckpointError, UsageError
+from speechre.errors import CheckpointError, SpeechreError, UsageError
 from speechre.extract.extractor import NO_SPEECH
 from speechre.extract.vad import FRAME_SAMPLES
 from tests.tiny import tones
@@ -42,12 +44,18 @@ def test_every_kind_of_input_gives_the_same_answer(extractor: Extractor, wav: Pa
     others = [
         extractor(str(wav)),
         extractor(wav.read_bytes()),
+        extractor(bytearray(wav.read_bytes())),
+        extractor(memoryview(wav.read_bytes())),
         extractor(io.BytesIO(wav.read_bytes())),
         extractor(array, RATE),
         extractor((array, RATE)),
         extractor(np.stack([array, array], axis=1), RATE),
         extractor(utterance),
     ]
+    with tempfile.NamedTemporaryFile() as file:  # no io.IOBase, but a wrapper of one
+        file.write(wav.read_bytes())
+        file.seek(0)
+        others.insert(0, extractor(file))
     for other in others:
         assert other.triplets == by_path.triplets
         assert other.transcript == by_path.transcript
@@ -148,6 +156,44 @@ def test_failures_are_named_or_raised(extractor: Extractor, wav: Path, tmp_path:
     assert [name for name, _ in failed] == [str(bad)]
     with pytest.raises(AudioError, match='"u1" has no audio'):
         extractor(Utterance("u1", None))
+
+
+def test_what_is_no_recording_is_reported_like_one_that_cannot_be_heard(extractor: Extractor, wav: Path) -> None:
+    failed: list[str] = []
+    sources: list[Any] = [wav, None, (np.zeros((3, 4, 5)), RATE), (np.zeros(100), None), wav]
+    found = list(extractor.extract_many(sources, lambda name, error: failed.append(f"{type(error).__name__}: {error}")))
+    assert [one.id for one in found] == ["talk", "talk"]
+    assert [message.split(":")[0] for message in failed] == ["UsageError", "AudioError", "AudioError"]
+    assert "got NoneType" in failed[0]
+
+
+def test_a_batch_that_memory_is_too_short_for_is_analyzed_in_parts(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path / f"{n}.wav", tones(n, 1 + 0.2 * n)) for n in range(5)]
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=5)
+    expected = [one.to_dict() for one in extractor.extract_many(files)]
+    most = [2]
+    sizes: list[int] = []
+    decode = extractor.engine.decode
+
+    def short(mels: Sequence[Any], *rest: Any) -> Any:
+        sizes.append(len(mels))
+        if len(mels) > most[0]:
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+        return decode(mels, *rest)
+
+    monkeypatch.setattr(extractor.engine, "decode", short)
+    assert [one.to_dict() for one in extractor.extract_many(files)] == expected
+    assert sizes == [5, 2, 3, 1, 2]
+    most[0] = 0
+    with pytest.raises(SpeechreError, match=r"0\.wav: not enough memory for 1\.0 s of sound; use fewer beams"):
+        list(extractor.extract_many(files))
+    monkeypatch.setattr(extractor.engine, "decode", lambda *_: (_ for _ in ()).throw(RuntimeError("other")))
+    with pytest.raises(RuntimeError, match="other"):
+        list(extractor.extract_many(files))
 
 
 def test_usage_errors(extractor: Extractor, tiny_model_dir: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from speechre.cli import main
 from speechre.errors import CheckpointError, SpeechreError, UsageError
 from speechre.extract.extractor import Extractor
-from speechre.extract.workers import WorkerPool
+from speechre.extract.workers import WorkerPool, _StoppedError, _Worker
 from tests.conftest import MakeSound
 
 
@@ -47,6 +49,27 @@ def test_what_cannot_be_heard_is_told_and_the_rest_goes_on(pool: WorkerPool, fil
     with pytest.raises(SpeechreError, match=r"1\.wav"):
         list(pool.extract_many(files))
     assert list(pool.extract_many([])) == []
+
+
+def test_nobody_waits_for_shards_when_the_pool_is_left(files: list[Path]) -> None:
+    class Endless:
+        def extract_many(self, files: list[Path], on_error: object, on_progress: Callable[[str, float], None]) -> None:
+            while True:
+                on_progress("a.wav", 1.0)
+                stop.set()
+
+    stop, told = threading.Event(), queue.Queue[object]()
+    with pytest.raises(_StoppedError):
+        _Worker(Endless, told, stop).hear(1, files)  # type: ignore[arg-type]
+    assert told.get_nowait() == ("a.wav", 1.0)
+    assert told.empty()
+
+
+def test_leaving_the_pool_stops_its_workers(files: list[Path], tiny_model_dir: Path) -> None:
+    with WorkerPool(1, partial(Extractor.from_pretrained, tiny_model_dir), shard_size=1) as pool:
+        assert len(list(pool.extract_many(files[:1]))) == 1
+        assert not pool._stop.is_set()
+    assert pool._stop.is_set()
 
 
 def die() -> Extractor:

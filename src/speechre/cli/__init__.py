@@ -16,7 +16,7 @@ from speechre import __version__
 from speechre.cli.options import Parser
 from speechre.cli.output import discard_stdout, message, report_error
 from speechre.cli.overrides import split_overrides
-from speechre.errors import SpeechreError, UsageError
+from speechre.errors import SpeechreError, UsageError, is_out_of_memory
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -75,8 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SpeechreError as error:
         report_error(error)
         return error.exit_code
-    except MemoryError:
-        message("MemoryError: not enough memory; use fewer beams, a smaller batch or shorter recordings")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message("MemoryError: not enough memory; use fewer beams, a smaller batch, fewer workers or shorter recordings")
         discard_stdout()
         return 1
     except OSError as error:

@@ -96,11 +96,16 @@ def fit(
     The threshold is half of the highest F1 that any reaches, which is where calibrated probabilities have it (Lipton,
     Elkan and Naryanaswamy 2014, theorem 1): the peak itself stands on a few triplets of one corpus. It is higher where
     more than ``max_relation_free`` of the relation-free utterances would get a triplet. Raises :class:`UsageError` if
-    nothing was found to fit on.
+    nothing was found to fit on, or nothing that is right.
     """
     weighed = _judge(utterances, evidence, protocol)
     if not weighed:
         raise UsageError("the model found no triplet in these utterances; there is nothing to calibrate on")
+    if not any(one.is_hit for one in weighed):
+        raise UsageError(
+            f"the model found {len(weighed)} triplets in these utterances, and none of them is right; there is nothing "
+            "to calibrate on"
+        )
     calibration = _fit_curve(weighed, reader)
     calibrated = [one.calibrated(calibration) for one in weighed]
     num_gold = score(

@@ -10,7 +10,6 @@ for triplet in extraction.triplets:
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,17 +25,26 @@ from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
-from speechre.errors import AudioError, SpeechreError, UsageError
+from speechre.errors import AudioError, SpeechreError, UsageError, is_out_of_memory
 from speechre.extract.batching import Batching, BatchSize
 from speechre.extract.chunks import Chunk, cut_at_pauses
 from speechre.extract.evidence import locate
 from speechre.extract.hearings import FurtherHearings
 from speechre.extract.listener import Listener, mel_of
-from speechre.extract.recordings import OpenRecording, Recording, Source, open_recording, source_name
+from speechre.extract.recordings import (
+    BYTES,
+    OpenRecording,
+    Recording,
+    Source,
+    is_open_file,
+    open_recording,
+    source_name,
+)
 from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.device import choose_device
+from speechre.model.heap import trim_heap
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
@@ -183,7 +191,7 @@ class Extractor:
                 raise UsageError("an array has no sampling rate of its own; pass it: extractor(array, 16000)")
             return next(self.extract_many([(source, rate_hz)]))
         # An open file is here, for it would else pass for an iterator over its lines.
-        if isinstance(source, str | os.PathLike | bytes | io.IOBase | tuple | Utterance):
+        if isinstance(source, (str, os.PathLike, tuple, Utterance, *BYTES)) or is_open_file(source):
             return next(self.extract_many([source]))
         if isinstance(source, list):
             return list(self.extract_many(source))
@@ -315,7 +323,7 @@ class Extractor:
                     if self._batching.is_full([one.duration_s for _, one in waiting if one is not None]):
                         yield from self._decode(waiting, on_progress)
                         waiting = []
-            except AudioError as error:
+            except (AudioError, UsageError) as error:  # a sound, or something else, that cannot be heard
                 if on_error is None:
                     raise
                 on_error(name, error)
@@ -342,7 +350,7 @@ class Extractor:
         chunks = [(job, chunk) for job, chunk in waiting if chunk is not None]
         found: dict[int, Analysis] = {}
         for batch in self._batching.batches([chunk.duration_s for _, chunk in chunks]):
-            found |= zip(batch, self._analyze([chunks[i] for i in batch]), strict=True)
+            found |= zip(batch, self._analyze_in_memory([chunks[i] for i in batch]), strict=True)
         analyses = iter([found[i] for i in range(len(chunks))])
         for job, chunk in waiting:
             if chunk is None:
@@ -351,6 +359,26 @@ class Extractor:
                 yield _Event(job, chunk, locate(next(analyses), chunk.clock))
             if on_progress is not None:
                 on_progress(job.name, job.heard_s if chunk is None else chunk.clock.end_s - job.opened.start_s)
+
+    def _analyze_in_memory(self, chunks: Sequence[tuple[_Job, Chunk]]) -> list[Analysis]:
+        """As :meth:`_analyze`, in parts where memory is short. Raises :class:`SpeechreError` if it is so for a single
+        chunk.
+        """
+        try:
+            return self._analyze(chunks)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(chunks) == 1:
+                job, chunk = chunks[0]
+                raise SpeechreError(
+                    f"{job.name}: not enough memory for {chunk.duration_s:.1f} s of sound; use fewer beams or a "
+                    "smaller model, or close what else takes memory"
+                ) from error
+        # Out of the handler, for the error holds what was half done.
+        trim_heap()
+        middle = len(chunks) // 2
+        return [*self._analyze_in_memory(chunks[:middle]), *self._analyze_in_memory(chunks[middle:])]
 
     def _analyze(self, chunks: Sequence[tuple[_Job, Chunk]]) -> list[Analysis]:
         prompts = None

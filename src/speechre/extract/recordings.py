@@ -17,7 +17,8 @@ from speechre.errors import AudioError, UsageError
 from speechre.types import Utterance
 
 Samples = NDArray[np.float32]
-Source = str | os.PathLike[str] | bytes | io.IOBase | tuple[Any, int] | Utterance
+BYTES = (bytes, bytearray, memoryview)
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | io.IOBase | tuple[Any, int] | Utterance
 """One recording: a path, the bytes of a file, an open file, (array, rate in Hz), or an utterance with audio."""
 
 
@@ -50,6 +51,11 @@ def source_name(source: Source, number: int) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"recording-{number}"
 
 
+def is_open_file(source: Any) -> bool:
+    """Also one in a wrapper, as ``tempfile`` gives it."""
+    return isinstance(source, io.IOBase) or callable(getattr(source, "read", None))
+
+
 def open_recording(source: Source, number: int = 0) -> OpenRecording:
     """Open one recording. Raises :class:`AudioError`, here or when its blocks are asked for, and :class:`UsageError` on
     what is none of :data:`Source`.
@@ -66,9 +72,9 @@ def open_recording(source: Source, number: int = 0) -> OpenRecording:
     given: Any = source  # whatever a caller without types may pass
     if isinstance(given, tuple) and len(given) == 2:
         return OpenRecording(name, "array", iter([from_array(*given)]))
-    if isinstance(given, bytes):
+    if isinstance(given, BYTES):
         return OpenRecording(name, "bytes", read_blocks(given))
-    if isinstance(given, io.IOBase):
+    if is_open_file(given):
         return OpenRecording(name, "file", read_blocks(cast("BinaryIO", given)))
     hint = "; pair an array with its sampling rate: (array, 16000)" if hasattr(given, "shape") else ""
     expected = "a path, bytes, an open file, (array, rate) or an Utterance"

@@ -36,9 +36,10 @@ _Outcome = Extraction | _Failure
 class _Worker:
     """What a process keeps between its shards."""
 
-    def __init__(self, make: Callable[[], Extractor], progress: Any) -> None:
+    def __init__(self, make: Callable[[], Extractor], progress: Any, stop: Any) -> None:
         self.extractor = make()
         self.progress = progress
+        self.stop = stop
 
     def hear(self, shard: int, files: Sequence[Path]) -> list[_Outcome]:
         """Each recording's extraction, or its name and why there is none; the shard's number ends its progress."""
@@ -46,23 +47,32 @@ class _Worker:
         found = self.extractor.extract_many(
             files,
             on_error=lambda name, error: outcomes.append((name, error)),
-            on_progress=lambda name, position_s: self.progress.put((name, position_s)),
+            on_progress=self._tell,
         )
         outcomes.extend(found)
         self.progress.put(shard)
         return outcomes
+
+    def _tell(self, name: str, position_s: float) -> None:
+        if self.stop.is_set():
+            raise _StoppedError
+        self.progress.put((name, position_s))
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the answer any more."""
 
 
 _worker: _Worker | SpeechreError | None = None
 """In a process of the pool: its worker, or why its model could not be loaded."""
 
 
-def _start(make: Callable[[], Extractor], num_threads: int, progress: Any) -> None:
+def _start(make: Callable[[], Extractor], num_threads: int, progress: Any, stop: Any) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
     torch.set_num_threads(num_threads)
     try:
-        _worker = _Worker(make, progress)
+        _worker = _Worker(make, progress, stop)
     except SpeechreError as error:  # an initializer that raises breaks the pool without a word
         _worker = error
 
@@ -99,12 +109,17 @@ class WorkerPool:
         self._num_shards = 0
         self._ended: set[int] = set()  # shards whose progress was passed on to its end, and not yet their answer
         num_threads = max(1, num_cores() // num_workers)
-        self._pool = ProcessPoolExecutor(num_workers, context, _start, (make, num_threads, self._progress))
+        self._stop: Any = context.Event()
+        self._pool = ProcessPoolExecutor(num_workers, context, _start, (make, num_threads, self._progress, self._stop))
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Shards that were handed out end with their next chunk: after Ctrl-C nobody wants to wait for hours of
+        sound.
+        """
+        self._stop.set()
         self._pool.shutdown(cancel_futures=True)
 
     def num_orders(self) -> int:
