@@ -144,8 +144,12 @@ class Shortlist:
 def _log_total(best_log_prob_N1: Tensor, rough_NS: Tensor, exact_NS: Tensor) -> Tensor:
     """The logarithm (N, 1) of the sum of all words' exponentials, exact for those of the shortlist. By the rough scores
     the best of these has ``best_log_prob_N1``.
+
+    The rows of all words have much in common, and so have their errors: what those of the shortlist are off by on
+    average, the others are taken to be too.
     """
     best_N1 = rough_NS[:, :1]
     left_N1 = (-best_log_prob_N1).exp() - (rough_NS - best_N1).exp().sum(1, keepdim=True)
+    left_N1 = left_N1.clamp_min_(0.0) * (exact_NS - rough_NS).mean(1, keepdim=True).exp()
     listed_N1 = (exact_NS - best_N1).exp().sum(1, keepdim=True)
-    return best_N1 + (left_N1.clamp_min_(0.0) + listed_N1).log_()
+    return best_N1 + (left_N1 + listed_N1).log_()
