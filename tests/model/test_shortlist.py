@@ -74,6 +74,19 @@ def test_words_and_probabilities_are_those_of_the_full_product(kind: str, num_ro
 
 
 @needs_kernel
+def test_fewer_words_than_the_list_is_long() -> None:
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(VOCAB, WIDTH, generator=generator)
+    allowed = torch.zeros(VOCAB, dtype=torch.bool)
+    allowed[::200] = True
+    given = torch.randn(3, WIDTH, generator=generator)
+    log_probs, words = Shortlist(weight, allowed).best(given, 10)
+    expected = F.linear(given, weight).masked_fill(~allowed, -torch.inf).log_softmax(dim=1).topk(10, dim=1)
+    assert torch.equal(words, expected.indices)
+    assert torch.allclose(log_probs, expected.values, atol=1e-4)
+
+
+@needs_kernel
 def test_most_rows_are_answered_by_rough_scores_and_some_by_finer_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(VOCAB, WIDTH, generator=generator)

@@ -150,6 +150,7 @@ def _log_total(best_log_prob_N1: Tensor, rough_NS: Tensor, exact_NS: Tensor) -> 
     """
     best_N1 = rough_NS[:, :1]
     left_N1 = (-best_log_prob_N1).exp() - (rough_NS - best_N1).exp().sum(1, keepdim=True)
-    left_N1 = left_N1.clamp_min_(0.0) * (exact_NS - rough_NS).mean(1, keepdim=True).exp()
+    off_NS = (exact_NS - rough_NS).nan_to_num_(0.0)  # of words that may not follow, both are minus infinity
+    left_N1 = left_N1.clamp_min_(0.0) * off_NS.mean(1, keepdim=True).exp()
     listed_N1 = (exact_NS - best_N1).exp().sum(1, keepdim=True)
     return best_N1 + (left_N1 + listed_N1).log_()
