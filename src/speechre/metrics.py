@@ -202,6 +202,7 @@ def per_utterance(gold: TripletsById, predicted: TripletsById, protocol: str) ->
 def per_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> dict[str, Counts]:
     """The triplet counts of each relation type in gold or predictions, by name; they sum to the total.
 
+    What the protocol takes for one relation is one: under ``paper`` "Work_For" and "work_for", as gold spells it first.
     Raises as :func:`score` does.
     """
     total: dict[str, Counts] = {}
@@ -214,15 +215,18 @@ def per_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> 
 def per_utterance_relation(gold: TripletsById, predicted: TripletsById, protocol: str) -> dict[str, dict[str, Counts]]:
     """The triplet counts of every utterance, in the sequence of ``gold``, for each of its relation types.
 
-    An utterance's types are those in its gold or its prediction, sorted. Raises as :func:`score` does.
+    An utterance's types are those in its gold or its prediction, sorted, named as by :func:`per_relation`. Raises as
+    :func:`score` does.
     """
-    count = _RULES[check_protocol(protocol)]
+    name = check_protocol(protocol)
     check_same_ids(gold, predicted)
+    count = _RULES[name]
+    shown = _relation_names((*gold.values(), *(predicted[i] for i in gold)), name)
     out: dict[str, dict[str, Counts]] = {}
     for utterance_id, triplets in gold.items():
-        answers = predicted[utterance_id]
-        names = sorted({t.relation for t in (*triplets, *answers)})
-        out[utterance_id] = {name: count(_only(triplets, name), _only(answers, name)).triplet for name in names}
+        wanted, found = _by_relation(triplets, name), _by_relation(predicted[utterance_id], name)
+        keys = sorted({*wanted, *found}, key=shown.__getitem__)
+        out[utterance_id] = {shown[key]: count(wanted.get(key, ()), found.get(key, ())).triplet for key in keys}
     return out
 
 
@@ -275,8 +279,25 @@ def _some(ids: Sequence[str]) -> str:
     return f"{shown} and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else shown
 
 
-def _only(triplets: Sequence[Triplet], relation: str) -> list[Triplet]:
-    return [t for t in triplets if t.relation == relation]
+def _relation_key(relation: str, protocol: Protocol) -> str:
+    """What the protocol compares of a relation's name."""
+    return normalize_text_as_released(relation) if protocol == "paper" else relation
+
+
+def _relation_names(sides: Iterable[Sequence[Triplet]], protocol: Protocol) -> dict[str, str]:
+    """The name to show for each key of a relation: the spelling that comes first."""
+    names: dict[str, str] = {}
+    for triplets in sides:
+        for t in triplets:
+            names.setdefault(_relation_key(t.relation, protocol), t.relation)
+    return names
+
+
+def _by_relation(triplets: Sequence[Triplet], protocol: Protocol) -> dict[str, list[Triplet]]:
+    out: dict[str, list[Triplet]] = {}
+    for t in triplets:
+        out.setdefault(_relation_key(t.relation, protocol), []).append(t)
+    return out
 
 
 _Key = TypeVar("_Key", bound=Hashable)

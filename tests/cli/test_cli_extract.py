@@ -241,6 +241,21 @@ def test_output_through_a_link_replaces_what_it_points_at(tmp_path: Path) -> Non
     assert (tmp_path / "folder" / "real").read_text() == "new"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+def test_output_keeps_the_permissions_of_what_it_replaces(tmp_path: Path) -> None:
+    output, link = tmp_path / "out.jsonl", tmp_path / "link"
+    output.write_text("old")
+    output.chmod(0o600)
+    link.symlink_to(output)
+    for place in (output, link):
+        with open_output(place) as out:
+            (building,) = tmp_path.glob(".*.tmp")
+            assert building.stat().st_mode & 0o777 == 0o600  # from the start: nobody reads along
+            out.write("new")
+        assert (output.read_text(), output.stat().st_mode & 0o777) == ("new", 0o600)
+    assert link.is_symlink()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_device_is_written_not_replaced(
     make_sound: MakeSound, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]

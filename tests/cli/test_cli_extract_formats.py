@@ -279,6 +279,19 @@ def test_files_of_a_folder_are_replaced_together_or_not_at_all(tmp_path: Path, m
     assert {path.read_text() for path in tmp_path.iterdir()} == {"new"}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+def test_a_folder_s_files_keep_their_permissions_and_links(tmp_path: Path) -> None:
+    (tmp_path / "away").write_text("old")
+    (tmp_path / "away").chmod(0o600)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").symlink_to(tmp_path / "away")
+    write_folder(folder, {"a": "new", "b": "new"})
+    assert (folder / "a").is_symlink()
+    assert ((tmp_path / "away").read_text(), (tmp_path / "away").stat().st_mode & 0o777) == ("new", 0o600)
+    assert sorted(os.listdir(folder)) == ["a", "b"]
+
+
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
 def test_a_pipe_by_its_path_is_written_as_it_comes() -> None:
     """``--output /dev/stdout``, and a shell's ``>(gzip)``: a link to something that has no path."""

@@ -250,6 +250,47 @@ def test_a_relation_whose_end_has_no_type_of_a_majority_is_rejected() -> None:
     assert merged.utterance.extra["agreement"]["rejected"][-1]["annotators"] == ["ann", "ben", "cem"]
 
 
+OSLO_ORG = ("Oslo", "Org")  # another type at the place of OSLO
+
+
+def test_a_relation_stays_with_the_entity_that_it_links_where_a_place_has_two() -> None:
+    """Unanimous, so nothing may change: not to the place's first entity, nor two relations made one."""
+    for links in (((0, "Work_For", 2),), ((0, "Work_For", 2), (0, "Work_For", 1), (2, "Based_In", 1))):
+        version = utterance(ANN, OSLO, OSLO_ORG, links=links)
+        (merged,) = merge_annotators(annotators(version, version))
+        assert merged.utterance.relations == version.relations
+        assert merged.utterance.entities == version.entities
+        provenance = merged.utterance.extra["agreement"]
+        assert provenance["relations"] == [["ann", "ben"]] * len(links)
+        assert provenance["rejected"] == []
+        assert measure_agreement(annotators(version, version)).disagreements == ()
+
+
+def test_whom_one_of_two_types_at_a_place_separates() -> None:
+    """Both know the city and the club of that name; that they link different ones is theirs to settle."""
+    city = utterance(ANN, OSLO, OSLO_ORG, links=((0, "Work_For", 1),))
+    club = utterance(ANN, OSLO, OSLO_ORG, links=((0, "Work_For", 2),))
+    (one,) = measure_agreement(annotators(city, club)).disagreements
+    assert {item_text(item, TEXT): names for item, names in one.items.items()} == {
+        "Ann Lee Work_For Oslo (Loc)": ("ann",),
+        "Ann Lee Work_For Oslo (Org)": ("ben",),
+    }
+    (merged,) = merge_annotators(annotators(city, club))
+    assert merged.utterance.relations == ()
+    head, oslo = {"text": "Ann Lee", "start": 0, "end": 7}, {"text": "Oslo", "start": 17, "end": 21}
+    assert merged.utterance.extra["agreement"]["rejected"] == [
+        {"relation": {"head": head, "type": "Work_For", "tail": {**oslo, "type": kind}}, "annotators": [name]}
+        for kind, name in (("Loc", "ann"), ("Org", "ben"))
+    ]
+    # Of three, two decide; one of them knows the club only.
+    (merged,) = merge_annotators(annotators(city, club, utterance(ANN, OSLO_ORG, links=((0, "Work_For", 1),))))
+    assert [(t.tail.text, t.tail.type) for t in merged.utterance.triplets] == [OSLO_ORG]
+    # Without two types at the place, a relation goes from place to place, whatever its ends are called.
+    versions = annotators(utterance(ANN, OSLO, links=((0, "R", 1),)), utterance(ANN, OSLO_ORG, links=((0, "R", 1),)))
+    (one,) = measure_agreement(versions).disagreements
+    assert [item_text(item, TEXT) for item in one.items] == ["Oslo (Loc)", "Oslo (Org)"]
+
+
 def test_ids_that_clash_get_new_ones() -> None:
     first, second, third = utterance(ANN), utterance(OSLO, ANN), utterance(OSLO, ANN)
     (merged,) = merge_annotators(annotators(first, second, third))
@@ -323,3 +364,11 @@ def test_nothing_is_lost_in_a_merge(drawn: list[tuple[list[tuple[str, str]], lis
     assert len(kept) + sum(votes.values()) == open_items + unanimous
     assert len(merged.utterance.relations) == len(set(merged.utterance.relations)) == len(provenance["relations"])
     assert [e.id for e in merged.utterance.entities] == list(provenance["entities"])
+
+
+@given(st.lists(kinds, min_size=3, max_size=5, unique=True), st.lists(links, max_size=3, unique=True))
+def test_a_unanimous_merge_changes_nothing(said: list[tuple[str, str]], some: list[tuple[int, str, int]]) -> None:
+    version = utterance(*said, links=tuple(some))
+    (merged,) = merge_annotators(annotators(version, version))
+    assert merged.utterance.relations == version.relations
+    assert [(e.id, e.type) for e in merged.utterance.entities] == [(e.id, e.type) for e in version.entities]

@@ -120,6 +120,30 @@ def test_times_that_differ_and_ids_that_stand_twice_stay_apart() -> None:
         assert repaired(given) == (given, [])
 
 
+@pytest.mark.parametrize(
+    "more", [{"note": "ask Ann"}, {"note": None, "sure": 0.5}, {"start_s": 1.0, "note": "ask Ann"}]
+)
+def test_an_entity_that_says_more_than_the_first_is_not_merged(more: dict[str, Any]) -> None:
+    first, second = record()["entities"]
+    for known in ({}, dict.fromkeys(more, "other")):
+        given = record(entities=[first | known, second, first | {"id": "e2"} | more])
+        assert repaired(given) == (given, [])
+    # What the first says too is not lost with the second.
+    fixed, codes = repaired(record(entities=[first | more, second, first | {"id": "e2"} | more]))
+    assert codes == ["duplicate-entity"]
+    assert fixed["entities"] == [first | more, second]
+    fixed, _ = repaired(record(entities=[first | more, second, first | {"id": "e2"}]))
+    assert fixed["entities"] == [first | more, second]
+
+
+def test_a_relation_with_a_key_of_its_own_stays() -> None:
+    (link,) = record()["relations"]
+    given = record(relations=[link, link | {"note": "ask Ann"}, link | {"note": "asked"}])
+    assert repaired(given) == (given, [])
+    fixed, codes = repaired(record(relations=[link | {"note": "x"}, link | {"note": "x"}]))
+    assert (fixed["relations"], codes) == ([link | {"note": "x"}], ["duplicate-triplet"])
+
+
 def test_mentions_are_not_merged_though_their_triplets_are_the_same_words() -> None:
     entities = [{"id": f"e{i}", "text": "Bo", "type": "Peop", "start": i * 3, "end": i * 3 + 2} for i in range(3)]
     links = [{"head": "e0", "tail": "e1", "type": "Kill"}, {"head": "e1", "tail": "e2", "type": "Kill"}]

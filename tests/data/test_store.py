@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -210,6 +211,43 @@ def test_nothing_is_written_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=reason):
             write_manifest(path, [good, bad])
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions as POSIX has them")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o400])
+def test_a_file_that_is_replaced_keeps_its_permissions(
+    tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "m.jsonl", record())
+    path.chmod(mode)
+    seen: list[int] = []
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        seen.append(stat.S_IMODE(os.stat(source).st_mode))
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", replace)
+    write_manifest(path, [from_dict(record(id="new"), tmp_path)])
+    assert [u.id for u in read_manifest(path)] == ["new"]
+    assert seen == [stat.S_IMODE(path.stat().st_mode)] == [mode]
+
+
+def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = save(tmp_path / "far" / "real.jsonl", record()), tmp_path / "m.jsonl"
+    link.symlink_to(Path("far") / "real.jsonl")
+    new = from_dict(record(id="new"), tmp_path)
+    write_manifest(link, [new])
+    assert link.is_symlink()
+    assert os.listdir(target.parent) == ["real.jsonl"]  # no temporary file is left
+    assert json.loads(target.read_text())["id"] == "new"
+    assert read_manifest(link) == [new]
+    # To a file that is not there yet.
+    target.unlink()
+    write_manifest(link, [new])
+    assert link.is_symlink()
+    assert target.is_file()
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from speechre.data.store import open_replacement, replacement_of
 from speechre.errors import SpeechreError, UsageError
 from speechre.page.table import Table
 from speechre.page.times import said_at
@@ -80,7 +81,7 @@ def discard_stdout() -> None:
 
 @contextmanager
 def open_output(path: Path | None) -> Iterator[Output]:
-    """Standard output, or a file that appears whole or not at all.
+    """Standard output, or a file that appears whole or not at all, with the permissions of one that it replaces.
 
     Opening proves that the place can be written, so open it before loading a model. What is not a regular
     file (a pipe, a device, /dev/stdout) is written as it comes. Raises :class:`UsageError`.
@@ -89,11 +90,15 @@ def open_output(path: Path | None) -> Iterator[Output]:
         yield Output(sys.stdout, "standard output")
         return
     try:
-        target = _target(path)
-        is_special = target.exists() and not target.is_file()
-        building = target if is_special else target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
-        file = building.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+        _check_target(path)
+        is_special = path.exists() and not path.is_file()
+        if is_special:  # as it was given: /dev/fd/63 leads to a pipe, which has no path of its own
+            target = building = path
+            # A lone surrogate (a file name that is not UTF-8) is written as JSON's own escape of it.
+            file: TextIO = path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+        else:
+            target, building = replacement_of(path)
+            file = open_replacement(building, target)
     except (OSError, ValueError) as error:
         raise _cannot_write(str(path), error) from error
     try:
@@ -108,41 +113,40 @@ def open_output(path: Path | None) -> Iterator[Output]:
             building.unlink(missing_ok=True)
 
 
-def _target(path: Path) -> Path:
-    """What is to be written: what a link points at, not the link. Raises ``OSError`` on a place that cannot be, with a
-    reason that says more than the system's.
-    """
+def _check_target(path: Path) -> None:
+    """Raises ``OSError`` on a place that cannot be written, with a reason that says more than the system's."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
     if path.exists() and not path.is_file():
-        return path  # as it was given: /dev/fd/63 leads to a pipe, which has no path of its own
-    target = Path(os.path.realpath(path))
+        return
+    target, _ = replacement_of(path)
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "the file there must not be changed; choose another place")
     if not target.parent.exists():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}; make it")
-    return target
 
 
 def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
     """Files that belong together, by name: all are written before the first of them takes its place in ``folder``.
 
-    Raises :class:`UsageError` when they cannot be written; what was there is then as it was.
+    Links and permissions are kept as :func:`open_output` keeps them. Raises :class:`UsageError` when they cannot be
+    written; what was there is then as it was.
     """
-    building = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
+    places: dict[str, tuple[Path, Path]] = {}
     try:
-        for name, content in contents.items():
-            with building[name].open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.write(content)
+        places |= {name: replacement_of(folder / name) for name in contents}
+        for name, (target, building) in places.items():
+            with open_replacement(building, target) as file:
+                file.write(contents[name])
                 file.flush()
                 os.fsync(file.fileno())
-        for name, path in building.items():
-            os.replace(path, folder / name)
+        for target, building in places.values():
+            os.replace(building, target)
     except (OSError, ValueError) as error:
         raise _cannot_write(str(folder), error) from error
     finally:
-        for path in building.values():
-            path.unlink(missing_ok=True)
+        for _, building in places.values():
+            building.unlink(missing_ok=True)
 
 
 def check_replaces_no_input(output: Path | None, inputs: Iterable[str | Path]) -> None:

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from speechre.data.agreement import Agreement, Annotators, Item, Marked, Place, item_text, items_of
+from speechre.data.agreement import (
+    Agreement,
+    Annotators,
+    End,
+    Item,
+    Marked,
+    Place,
+    crowded_places,
+    item_text,
+    items_of,
+    split_end,
+)
 from speechre.data.label_studio import Suggestion, to_task
 from speechre.data.store import PathLike
 from speechre.errors import DataError
@@ -28,11 +39,12 @@ class Merged:
 def merge_annotators(annotators: Annotators) -> list[Merged]:
     """Every utterance with the entities and relations that more than half of its annotators marked.
 
-    An entity is a place with a type, a relation goes from place to place; its ends must have been kept. Of two
-    annotators both must agree; an utterance that only one has stays as it is. Ids, spans and times are those of the
-    first annotator who marked the item, and so is the sequence. ``extra["agreement"]`` has ``annotators``;
-    ``entities``, who marked each by its id; ``relations``, who marked each, in their sequence; ``rejected``; and, by
-    annotator, ``extra``: what stood in their ``extra`` and is not the same for all.
+    An entity is a place with a type, a relation goes from place to place (with a type where an annotator marked several
+    there: :func:`speechre.data.agreement.items_of`); its ends must have been kept. Of two annotators both must agree;
+    an utterance that only one has stays as it is. Ids, spans and times are those of the first annotator who marked the
+    item, and so is the sequence. ``extra["agreement"]`` has ``annotators``; ``entities``, who marked each by its id;
+    ``relations``, who marked each, in their sequence; ``rejected``; and, by annotator, ``extra``: what stood in their
+    ``extra`` and is not the same for all.
 
     The texts of an utterance must be the same, as :func:`speechre.data.agreement.measure_agreement` checks.
     """
@@ -45,16 +57,16 @@ def _merge(versions: Mapping[str, Utterance]) -> Merged:
     items = items_of(marks)
     wanted = {item for item, names in items.items() if 2 * len(names) > len(marks)}
     entities, voters = _entities(marks, items, wanted)
-    first_at: dict[Place, str] = {}
-    for place, kind in entities:
-        first_at.setdefault(place, entities[place, kind].id)
+    # A place without a type has one kept entity at most: each annotator marked one type there, and most of them this.
+    id_of: dict[End, str] = {key: entity.id for key, entity in entities.items()}
+    id_of |= {place: entity.id for (place, _), entity in entities.items()}
+    crowded = crowded_places(marks)
     relations: dict[Relation, Item] = {}
     for mark in marks.values():
         # In the annotator's own sequence; a set of places has none.
-        for link in mark.utterance.relations:
-            item = (mark.place_of[link.head_id], link.type, mark.place_of[link.tail_id])
-            if item in wanted and item[0] in first_at and item[2] in first_at:
-                relations.setdefault(Relation(first_at[item[0]], first_at[item[2]], link.type), item)
+        for head, kind, tail in mark.relation_items(crowded).values():
+            if (head, kind, tail) in wanted and head in id_of and tail in id_of:
+                relations.setdefault(Relation(id_of[head], id_of[tail], kind), (head, kind, tail))
     kept = {*entities, *relations.values()}
     rejected = {item: names for item, names in items.items() if item not in kept}
     first = next(iter(versions.values()))
@@ -107,13 +119,15 @@ def _extras(versions: Mapping[str, Utterance]) -> tuple[dict[str, Any], dict[str
 
 
 def _rejected(item: Item, names: Sequence[str], text: str) -> dict[str, Any]:
-    def end(place: Place) -> dict[str, Any]:
-        if isinstance(place, str):
-            return {"text": place}
-        return {"text": text[slice(*place)], "start": place[0], "end": place[1]}
+    def end(one: End) -> dict[str, Any]:
+        place, kind = split_end(one)
+        said: dict[str, Any] = {"text": place}
+        if not isinstance(place, str):
+            said = {"text": text[slice(*place)], "start": place[0], "end": place[1]}
+        return said if kind is None else {**said, "type": kind}
 
     if len(item) == 2:
-        return {"entity": {**end(item[0]), "type": item[1]}, "annotators": list(names)}
+        return {"entity": end(item), "annotators": list(names)}
     return {
         "relation": {"head": end(item[0]), "type": item[1], "tail": end(item[2])},
         "annotators": list(names),

@@ -9,7 +9,8 @@ that nobody marked, and as they are many, kappa would approach F1 (Hripcsak and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
@@ -20,13 +21,15 @@ from speechre.data.kappa import cohen_kappa, fleiss_kappa
 from speechre.data.spans import place_entity, trim_span
 from speechre.errors import DataError, UsageError
 from speechre.metrics import Counts, count_entities, normalize_text, per_relation, score
-from speechre.types import Entity, Utterance
+from speechre.types import Entity, Relation, Utterance
 
 Annotators: TypeAlias = "Mapping[str, Mapping[str, Utterance]]"
 """Utterances by id, by the annotator's name."""
 Place: TypeAlias = "tuple[int, int] | str"
 """Where an entity stands: characters of the text, without punctuation at the ends; its words where it has no span."""
-Item: TypeAlias = "tuple[Place, str] | tuple[Place, str, Place]"
+End: TypeAlias = "Place | tuple[Place, str]"
+"""What a relation links: a place; with a type where somebody marked several at that place (see :func:`items_of`)."""
+Item: TypeAlias = "tuple[Place, str] | tuple[End, str, End]"
 """An entity (place, type) or a relation (head, type, tail)."""
 
 Unit = Literal["words", "entity_types", "relations"]
@@ -60,6 +63,21 @@ class Marked:
     def relations(self) -> set[tuple[Place, str, Place]]:
         """(head, type, tail)."""
         return {(self.place_of[r.head_id], r.type, self.place_of[r.tail_id]) for r in self.utterance.relations}
+
+    @cached_property
+    def crowded(self) -> set[Place]:
+        """The places with several types, where the place alone does not say which entity a relation links."""
+        return {place for place, count in Counter(place for place, _ in self.entities).items() if count > 1}
+
+    def relation_items(self, crowded: Set[Place]) -> dict[Relation, tuple[End, str, End]]:
+        """The item of each relation, in the annotator's sequence; an end at a ``crowded`` place is told by its type."""
+        type_of = {entity.id: entity.type for entity in self.utterance.entities}
+
+        def end(entity_id: str) -> End:
+            place = self.place_of[entity_id]
+            return (place, type_of[entity_id]) if place in crowded else place
+
+        return {r: (end(r.head_id), r.type, end(r.tail_id)) for r in self.utterance.relations}
 
     @cached_property
     def types_at(self) -> dict[Place, str]:
@@ -320,21 +338,42 @@ def _one_against_rest(units: Sequence[tuple[str, ...]], kind: str) -> list[tuple
 
 
 def items_of(marks: Mapping[str, Marked]) -> dict[Item, tuple[str, ...]]:
-    """Every item of an utterance and the annotators who marked it: entities first, in the sequence of the text."""
+    """Every item of an utterance and the annotators who marked it: entities first, in the sequence of the text.
+
+    A relation links places, so that people who differ on a type differ on an entity only, and not on its relations as
+    well. Where one of them marked several types at a place, it links that of them with the type, for all.
+    """
+    crowded = crowded_places(marks)
     entities: dict[Item, list[str]] = {}
     relations: dict[Item, list[str]] = {}
     for name, mark in marks.items():
         for entity in mark.entities:
             entities.setdefault(entity, []).append(name)
-        for relation in mark.relations:
+        for relation in set(mark.relation_items(crowded).values()):
             relations.setdefault(relation, []).append(name)
     found = (*sorted(entities.items(), key=_sequence), *sorted(relations.items(), key=_sequence))
     return {item: tuple(names) for item, names in found}
 
 
-def _sequence(pair: tuple[Item, list[str]]) -> tuple[tuple[int, int, str], ...]:
-    # Places of two kinds do not compare: those without a span come last.
-    return tuple((*part, "") if isinstance(part, tuple) else (1 << 62, 0, part) for part in pair[0])
+def crowded_places(marks: Mapping[str, Marked]) -> set[Place]:
+    """The places of an utterance where one annotator or more marked several types."""
+    return {place for mark in marks.values() for place in mark.crowded}
+
+
+def split_end(end: End) -> tuple[Place, str | None]:
+    """An end of a relation: its place, and its type where it has one."""
+    if isinstance(end, tuple) and isinstance(end[1], str):
+        return end[0], end[1]
+    return end, None
+
+
+def _sequence(pair: tuple[Item, list[str]]) -> tuple[tuple[int, int, str, str], ...]:
+    def part_key(part: End) -> tuple[int, int, str, str]:
+        # Places of two kinds do not compare: those without a span come last.
+        place, kind = split_end(part)
+        return (*place, "", kind or "") if isinstance(place, tuple) else (1 << 62, 0, place, kind or "")
+
+    return tuple(map(part_key, pair[0]))
 
 
 def _disagreements(shared: Mapping[str, Mapping[str, Marked]]) -> Iterator[Disagreement]:
@@ -347,6 +386,14 @@ def _disagreements(shared: Mapping[str, Mapping[str, Marked]]) -> Iterator[Disag
 
 
 def item_text(item: Item, text: str) -> str:
-    """An item for people: ``Oslo (Loc)`` or ``Ann Lee Live_In Oslo``."""
-    said = [part if isinstance(part, str) else text[slice(*part)] for part in item]
-    return f"{said[0]} ({said[1]})" if len(said) == 2 else " ".join(said)
+    """An item for people: ``Oslo (Loc)``, ``Ann Lee Live_In Oslo`` or, by its type, ``Bo Work_For Oslo (Org)``."""
+    if len(item) == 2:
+        return _end_text(item, text)
+    head, kind, tail = item
+    return f"{_end_text(head, text)} {kind} {_end_text(tail, text)}"
+
+
+def _end_text(end: End, text: str) -> str:
+    place, kind = split_end(end)
+    said = place if isinstance(place, str) else text[slice(*place)]
+    return said if kind is None else f"{said} ({kind})"

@@ -42,8 +42,9 @@ def repair_manifest(path: PathLike, output: PathLike) -> list[Change]:
 
     Repaired are: byte order marks, blank lines, a line that stands twice word for word, unknown keys (moved into
     ``extra``), types in angle brackets, blanks at the ends of an entity, offsets that do not match or are missing where
-    the entity's text stands in one place only, an entity that is annotated twice (its relations go to the first) and a
-    relation between the same two entities that stands twice. Audio paths follow the file to its new folder.
+    the entity's text stands in one place only, an entity that is annotated twice, the second time with nothing new (its
+    relations go to the first), and a relation between the same two entities that stands twice, key for key. Audio paths
+    follow the file to its new folder.
 
     Raises :class:`DataError` when the file or one of its lines cannot be read at all (it could not be carried over)
     and :class:`UsageError` when ``output`` cannot be written.
@@ -179,7 +180,7 @@ def _merge_entities(entities: list[Any], relations: list[Any]) -> Iterator[_Chan
             kept.append(entity)
             continue
         other = first.setdefault((span, entity["text"], entity["type"]), entity)
-        if other is entity or any(key in entity and entity[key] != other.get(key) for key in ("start_s", "end_s")):
+        if other is entity or _says_more(entity, other):
             kept.append(entity)
             continue
         for relation in relations:
@@ -189,6 +190,13 @@ def _merge_entities(entities: list[Any], relations: list[Any]) -> Iterator[_Chan
                         relation[end] = other["id"]
         yield "duplicate-entity", f'entity "{entity["id"]}" ("{entity["text"]}") merged into "{other["id"]}"'
     entities[:] = kept
+
+
+def _says_more(entity: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    """Whether ``entity`` has a key, its id aside, that ``first`` lacks or contradicts: unknown keys too, which may hold
+    somebody's only note.
+    """
+    return any(key != "id" and value != first.get(key) for key, value in entity.items())
 
 
 def _is_plain(entity: Mapping[str, Any]) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TextIO, TypeAlias
 
 from speechre.data.record import ENTITY_KEYS, Fault, record_faults, record_id
 from speechre.errors import DataError, UsageError
@@ -53,8 +54,9 @@ def iter_manifest(path: PathLike) -> Iterator[Utterance]:
 def write_manifest(path: PathLike, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest and returns the number of utterances; the file appears whole or not at all.
 
-    Audio paths are written relative to the manifest's folder. Raises :class:`DataError` on an utterance that
-    could not be read again (before the file is touched), :class:`UsageError` when ``path`` cannot be written.
+    Audio paths are written relative to the manifest's folder: the one in which ``path`` names it, also where that is a
+    link to another. Raises :class:`DataError` on an utterance that could not be read again (before the file is
+    touched), :class:`UsageError` when ``path`` cannot be written.
     """
     path = Path(path)
     lines: list[str] = []
@@ -264,20 +266,43 @@ def _relative(path: str, folder: PathLike) -> str:
 def write_atomically(path: Path, content: str) -> None:
     """Write a text file whole or not at all. Raises :class:`UsageError` naming the path when it cannot be written.
 
-    A lone surrogate (a file name that is not UTF-8) is written as its escape.
+    What a link points at is written, not the link, and a file that is replaced keeps its permissions. A lone surrogate
+    (a file name that is not UTF-8) is written as its escape.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.is_dir():
             raise UsageError(f"{path}: cannot be written: it is a folder; name a file in it")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target, temporary = replacement_of(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            with open_replacement(temporary, target) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def replacement_of(path: Path) -> tuple[Path, Path]:
+    """The file to be written, which is what a link points at, and a temporary file beside it to be built first."""
+    target = Path(os.path.realpath(path))
+    return target, target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def open_replacement(temporary: Path, target: Path) -> TextIO:
+    """``temporary`` opened as text, to take the place of ``target`` by ``os.replace``.
+
+    It has the permissions of the file that is there from the start: nobody may read along who may not read that file.
+    """
+    file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    try:
+        if target.exists():
+            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+    except BaseException:
+        file.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    return file

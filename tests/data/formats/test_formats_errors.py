@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from speechre.data.formats.recordings import safe_name
 from speechre.data.formats.table import FORMATS, ExportOptions, ImportOptions, format_named
@@ -116,6 +117,49 @@ def test_an_entity_that_cannot_be_placed_is_refused_by_name(name: str, tmp_path:
     utterance = Utterance("u", None, text, (Entity("Ann", "Peop", "e7"),))
     with pytest.raises(DataError, match=r'utterance "u": e7 without offsets'):
         FORMATS[name].write(tmp_path / "x.json", [utterance], ExportOptions())
+
+
+def lhotse_folder(folder: Path, source: dict[str, object], recording: dict[str, object]) -> Path:
+    """One recording of one supervision, as Lhotse names them, with what is special about it."""
+    plain = {"type": "file", "channels": [0], "source": "/x/call.wav"}
+    about = {"id": "call", "sources": [{**plain, **source}], "channel_ids": [0], **recording}
+    said = {"id": "u", "recording_id": "call", "start": 0.0, "duration": 1.0, "channel": 0, "text": "Hi."}
+    for kind, row in (("recordings", about), ("supervisions", said)):
+        (folder / f"{kind}.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "recording"), [({"channels": [0, 1]}, {}), ({}, {"channel_ids": [0, 1]}), ({"channels": [0, 1, 2]}, {})]
+)
+def test_a_lhotse_recording_of_several_channels_is_refused(
+    source: dict[str, object], recording: dict[str, object], tmp_path: Path
+) -> None:
+    """Read as one, each supervision's text would get the mix of all speakers."""
+    with pytest.raises(DataError) as caught:
+        FORMATS["lhotse"].read(lhotse_folder(tmp_path, source, recording), ImportOptions(allow_missing_audio=True))
+    assert str(caught.value).startswith(f'{tmp_path / "recordings.jsonl"}:1: recording "call" has ')
+    assert "only recordings of one channel are read. Write each channel to a file of its own" in str(caught.value)
+
+
+@pytest.mark.parametrize("recording", [{}, {"channel_ids": None}])
+def test_a_lhotse_recording_of_one_channel_is_read(recording: dict[str, object], tmp_path: Path) -> None:
+    folder = lhotse_folder(tmp_path, {}, recording)
+    (found,) = FORMATS["lhotse"].read(folder, ImportOptions(allow_missing_audio=True)).utterances
+    assert (found.id, found.text) == ("u", "Hi.")
+    with pytest.raises(DataError, match=r'recordings\.jsonl:1: recording "call": "channel_ids" is 2; expected a list'):
+        FORMATS["lhotse"].read(lhotse_folder(tmp_path, {}, {"channel_ids": 2}), ImportOptions())
+
+
+def test_lhotse_is_not_written_with_a_stereo_recording(make_sound: Callable[..., Path], tmp_path: Path) -> None:
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.zeros((1600, 2), dtype=np.float32), 16_000)
+    utterances = [Utterance("a", AudioRef(str(make_sound()))), Utterance("b", AudioRef(str(stereo)))]
+    with pytest.raises(
+        DataError, match=r'utterance "b": \S+stereo\.wav has 2 channels; .*"ffmpeg -i IN -ac 1 OUT.wav"'
+    ):
+        FORMATS["lhotse"].write(tmp_path / "l", utterances, ExportOptions())
+    assert not (tmp_path / "l").exists()
 
 
 def test_kaldi_refuses_what_its_tables_cannot_hold(make_sound: Callable[..., Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from speechre.data.formats.huggingface import features, from_row, to_row
 from speechre.data.formats.table import FORMATS, ExportOptions, ImportOptions
 from speechre.data.store import read_manifest
 from speechre.errors import DataError
+from speechre.types import AudioRef, Utterance
 
 SAMPLES = Path(__file__).parents[3] / "samples" / "samples.jsonl"
 # Both libraries warn about their own dependencies' future; that is not ours to fail on.
@@ -173,6 +175,38 @@ def test_embedded_bytes_that_are_no_recording(tmp_path: Path) -> None:
         FORMATS["huggingface"].read(tmp_path, ImportOptions(audio_output=tmp_path / "a"))
 
 
+def parquet_rows(folder: Path, *parts: list[dict[str, Any]]) -> Path:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for number, rows in enumerate(parts):
+        name = f"train-{number:05}-of-{len(parts):05}.parquet"
+        parquet.write_table(pa.Table.from_pylist(rows), folder / name)
+    return folder
+
+
+def test_recordings_without_any_name_are_called_after_their_rows(tmp_path: Path) -> None:
+    """Many data sets of the hub are bytes and a sentence; the rows are counted on over a split's files."""
+    utterances = read_manifest(SAMPLES)[:3]
+    contents = [Path(u.audio.path).read_bytes() for u in utterances]
+    rows = [{"audio": {"bytes": content, "path": None}, "sentence": "Hi."} for content in contents]
+    folder = parquet_rows(tmp_path, rows[:2], rows[2:])
+    found = FORMATS["huggingface"].read(folder, ImportOptions(audio_output=tmp_path / "a")).utterances
+    assert [u.id for u in found] == ["train-1", "train-2", "train-3"]
+    assert [Path(u.audio.path).read_bytes() for u in found] == contents
+    assert [Path(u.audio.path).name for u in found] == ["train-1.flac", "train-2.flac", "train-3.flac"]
+    with pytest.raises(ValueError, match=r'no "id", and the embedded recording has no "path".*; add a column "id"'):
+        from_row(rows[0], folder=folder, audio_output=tmp_path / "a")
+
+
+@pytest.mark.parametrize("row", [{"id": "a/b", "path": None}, {"id": "x", "path": "what?.wav"}])
+def test_a_name_that_no_file_can_have_is_told_with_its_row(row: dict[str, Any], tmp_path: Path) -> None:
+    content = Path(read_manifest(SAMPLES)[0].audio.path).read_bytes()
+    good = {"id": "ok", "audio": {"bytes": content, "path": "ok.flac"}, "text": "Hi."}
+    bad = {"id": row["id"], "audio": {"bytes": content, "path": row["path"]}, "text": "Hi."}
+    folder = parquet_rows(tmp_path, [good, bad])
+    with pytest.raises(DataError, match=r"train-00000-of-00001\.parquet: row 2: the id .* cannot name a file; give"):
+        FORMATS["huggingface"].read(folder, ImportOptions(audio_output=tmp_path / "a"))
+
+
 # --- NeMo: its manifests are JSON lines that its own loader reads key by key ---
 
 
@@ -181,3 +215,21 @@ def test_nemo_lines_have_its_keys(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "m.json").read_text().splitlines()]
     assert {tuple(row) for row in rows} == {("audio_filepath", "duration", "text", "speaker")}
     assert all(Path(row["audio_filepath"]).is_absolute() for row in rows)
+
+
+def test_nemo_ids_pass_over_the_names_of_other_recordings(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    names = ["talk.wav", "talk.wav", "talk.wav", "talk-2.wav", "a/talk-3.flac", "talk-2.wav", "b/talk.wav"]
+    rows = [{"audio_filepath": name, "offset": number / 2} for number, name in enumerate(names)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = FORMATS["nemo"].read(path, ImportOptions(allow_missing_audio=True)).utterances
+    assert [u.id for u in found] == ["talk", "talk-4", "talk-5", "talk-2", "talk-3", "talk-2-2", "talk-6"]
+
+
+def test_nemo_out_and_back_where_names_clash(make_sound: Callable[..., Path], tmp_path: Path) -> None:
+    sounds = [AudioRef(str(make_sound(name))) for name in ("talk.wav", "talk-2.wav")]
+    windows = [sounds[0], AudioRef(sounds[0].path, 0.1, 0.2), sounds[1]]
+    utterances = [Utterance(utterance_id, audio, "Hi.") for utterance_id, audio in zip("abc", windows, strict=True)]
+    for is_plain, ids in ((True, ["talk", "talk-3", "talk-2"]), (False, ["a", "b", "c"])):
+        FORMATS["nemo"].write(tmp_path / "m.json", utterances, ExportOptions(is_plain=is_plain))
+        assert [u.id for u in FORMATS["nemo"].read(tmp_path / "m.json", ImportOptions()).utterances] == ids

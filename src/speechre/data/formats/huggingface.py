@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,16 @@ def to_row(utterance: Utterance, *, audio_as_path: bool = False, name: str = "hu
 
 
 def from_row(
-    row: Mapping[str, Any], *, folder: Path, audio_output: Path | None, name: str = "huggingface"
+    row: Mapping[str, Any],
+    *,
+    folder: Path,
+    audio_output: Path | None,
+    name: str = "huggingface",
+    spare_id: str | None = None,
 ) -> Utterance:
     """An utterance of a row, by the columns that are not our own field. Bytes are written to ``audio_output``; a path
-    is relative to ``folder``. Columns that are not ours are kept in ``extra``.
+    is relative to ``folder``. Columns that are not ours are kept in ``extra``. ``spare_id`` is the id where bytes have
+    neither an id nor a path.
 
     Raises ``ValueError`` with the reason, :class:`UsageError` where bytes have no place to go.
     """
@@ -107,7 +114,7 @@ def from_row(
         for other in others:
             if values.get(key) is None and isinstance(values.get(other), (str, int)):
                 values[key] = values.pop(other)
-    audio, stem = _audio(values, folder, audio_output)
+    audio, stem = _audio(values, folder, audio_output, spare_id)
     utterance_id = optional_text(values, "id") or stem
     if not utterance_id:
         raise ValueError('no "id", and no recording to name it after')
@@ -146,7 +153,9 @@ def _is_json(value: object) -> bool:
     return True
 
 
-def _audio(row: Mapping[str, Any], folder: Path, audio_output: Path | None) -> tuple[AudioRef | None, str]:
+def _audio(
+    row: Mapping[str, Any], folder: Path, audio_output: Path | None, spare_id: str | None
+) -> tuple[AudioRef | None, str]:
     """The recording and its name without suffix."""
     audio = row.get("audio")
     audio = {"bytes": None, "path": audio} if isinstance(audio, str) else audio
@@ -164,16 +173,25 @@ def _audio(row: Mapping[str, Any], folder: Path, audio_output: Path | None) -> t
         return AudioRef(os.path.normpath(folder / path), start_s, duration_s), Path(path).stem
     if audio_output is None:
         raise UsageError("the recordings are embedded; name a folder to write them to: --audio-output DIR")
-    name = re.split(r"[/\\]", path)[-1] if isinstance(path, str) and path else f"{optional_text(row, 'id') or ''}.flac"
-    target = audio_output / safe_name(name)
+    name = _file_name_of(path, optional_text(row, "id") or spare_id)
     try:
+        target = audio_output / safe_name(name)
         audio_duration_s(content, name=f"the embedded {name}")
-    except AudioError as error:
+    except (AudioError, DataError) as error:
         raise ValueError(str(error)) from error
     if os.path.exists(target) and target.read_bytes() != content:
         raise ValueError(f"{target} is another recording of that name; choose an empty folder for --audio-output")
     write_bytes(target, content)
     return AudioRef(str(target), start_s, duration_s), target.stem
+
+
+def _file_name_of(path: object, utterance_id: str | None) -> str:
+    """The name of an embedded recording: the one that it had, or the utterance's."""
+    if isinstance(path, str) and path:
+        return re.split(r"[/\\]", path)[-1]
+    if not utterance_id:
+        raise ValueError('no "id", and the embedded recording has no "path" to name it after; add a column "id"')
+    return f"{utterance_id}.flac"
 
 
 # --- files ---
@@ -236,15 +254,22 @@ def _plain(row: Mapping[str, Any], split: str, utterance: Utterance) -> Utteranc
 
 def read(source: Path, options: ImportOptions, name: str) -> Imported:
     """See :meth:`Format.read`. ``source`` is a ``.parquet`` or ``.arrow`` file, or a folder of such files; the
-    split is the file's name up to ``-00000-of-``, or the folder's for ``save_to_disk``'s ``data-00000-of-``.
+    split is the file's name up to ``-00000-of-``, or the folder's for ``save_to_disk``'s ``data-00000-of-``. Recordings
+    that neither an id nor a path names are called after their split and row: ``train-1``.
     """
     files = _files(source)
     rows: list[tuple[str, Utterance, object]] = []
+    num_rows: Counter[str] = Counter()  # of a split, over its files
     for split, file in files:
+        part = split or file.stem
         for number, row in enumerate(_rows(file), start=1):
             place = f"{file}: row {number}"
+            num_rows[part] += 1
+            spare_id = f"{part}-{num_rows[part]}"
             try:
-                plain = from_row(row, folder=file.parent, audio_output=options.audio_output, name=name)
+                plain = from_row(
+                    row, folder=file.parent, audio_output=options.audio_output, name=name, spare_id=spare_id
+                )
             except ValueError as error:
                 raise DataError(f"{place}: {error}") from error
             plain = Utterance(

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import soundfile
+
 from speechre.data.formats.carry import FIELD, Losses, collect, to_carry, to_json
 from speechre.data.formats.recordings import Window, window_of, write_bytes
 from speechre.data.formats.rows import json_lines, number_at, optional_text, own_keys, text_at, with_other_keys
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
-from speechre.errors import DataError
+from speechre.errors import AudioError, DataError
 from speechre.types import AudioRef, Utterance
 
 _KEYS = ("id", "recording_id", "start", "duration", "channel", "text", "speaker")
@@ -43,7 +45,9 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
 
 
 def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions, name: str) -> list[str]:
-    """See :meth:`Format.write`."""
+    """See :meth:`Format.write`. Raises :class:`DataError` on a recording of several channels, which :func:`read` would
+    refuse: a supervision is of one of them, and an utterance of their mix.
+    """
     losses = Losses()
     recordings: dict[str, dict[str, Any]] = {}
     ids: dict[str, str] = {}
@@ -51,7 +55,9 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
     for utterance in utterances:
         window = window_of(utterance, name)
         recording_id = ids.setdefault(window.path, utterance.id)
-        recordings.setdefault(recording_id, _recording(recording_id, window))
+        if recording_id not in recordings:
+            _check_one_channel(utterance.id, window.path)
+            recordings[recording_id] = _recording(recording_id, window)
         row: dict[str, Any] = {
             "id": utterance.id,
             "recording_id": recording_id,
@@ -73,6 +79,20 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
         content = "".join(to_json(row) + "\n" for row in rows).encode()
         write_bytes(target / f"{kind}.jsonl.gz", gzip.compress(content, mtime=0))
     return losses.notes(name, options.is_plain, f'"{FIELD}" in "custom"')
+
+
+def _check_one_channel(utterance_id: str, path: str) -> None:
+    try:
+        with open(path, "rb") as file:  # not by name, which soundfile wants to be UTF-8
+            num_channels = soundfile.info(file).channels
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{path}: its channels cannot be counted: {error}; make or copy it again") from error
+    if num_channels > 1:
+        raise DataError(
+            f'utterance "{utterance_id}": {path} has {num_channels} channels; lhotse is written with recordings of one '
+            'channel only. Mix them first, which is how they are heard here ("ffmpeg -i IN -ac 1 OUT.wav"), or write '
+            "each to a file of its own"
+        )
 
 
 def _recording(recording_id: str, window: Window) -> dict[str, Any]:
@@ -108,9 +128,24 @@ def _recordings(path: Path) -> Iterator[tuple[str, str]]:
                 )
             if row.get("transforms"):
                 raise ValueError("the recording has transforms; save it as a file first")
-            yield text_at(row, "id"), os.path.abspath(text_at(sources[0], "source"))
+            recording_id = text_at(row, "id")
+            for key, channels in (("channels", sources[0].get("channels")), ("channel_ids", row.get("channel_ids"))):
+                _check_channels(recording_id, key, channels)
+            yield recording_id, os.path.abspath(text_at(sources[0], "source"))
         except ValueError as error:
             raise DataError(f"{path}:{line}: {error}") from error
+
+
+def _check_channels(recording_id: str, key: str, channels: object) -> None:
+    """Raises ``ValueError`` on more than one: they would be mixed, and each supervision is of one of them."""
+    if channels is not None and not isinstance(channels, list):
+        raise ValueError(f'recording "{recording_id}": "{key}" is {channels!r}; expected a list of channels, as [0]')
+    if channels is not None and len(channels) > 1:
+        raise ValueError(
+            f'recording "{recording_id}" has {len(channels)} channels ("{key}" is {channels}); only recordings of one '
+            "channel are read. Write each channel to a file of its own "
+            '("ffmpeg -i IN -af pan=mono|c0=c1 OUT.wav" for channel 1), each a recording with "channels" [0]'
+        )
 
 
 def _from_row(row: Mapping[str, Any], recordings: Mapping[str, str], name: str) -> Utterance:

@@ -6,7 +6,7 @@ NeMo knows no ids and no entities; it passes over keys that it does not know.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,15 @@ _KEYS = ("audio_filepath", "duration", "offset", "text", "speaker", FIELD)
 
 def read(source: Path, options: ImportOptions, name: str) -> Imported:
     """See :meth:`Format.read`. An utterance's id is its recording's name without suffix, with ``-2``, ``-3``, ... where
-    recordings share it or hold several utterances.
+    recordings share it or hold several utterances; a name that another recording has is passed over.
     """
 
     def rows() -> Iterator[tuple[str, Utterance, object]]:
-        seen: dict[str, int] = {}
-        for line, row in json_lines(source):
+        lines = list(json_lines(source))
+        ids = _Ids(path for _, row in lines if isinstance(path := row.get("audio_filepath"), str))
+        for line, row in lines:
             try:
-                yield f"{source}:{line}", _from_row(row, name, seen, source.parent), row.get(FIELD)
+                yield f"{source}:{line}", _from_row(row, name, ids, source.parent), row.get(FIELD)
             except ValueError as error:
                 raise DataError(f"{source}:{line}: {error}") from error
 
@@ -40,9 +41,9 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
 def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions, name: str) -> list[str]:
     """See :meth:`Format.write`. Recordings are named by absolute paths."""
     losses, lines = Losses(), []
-    seen: dict[str, int] = {}
-    for utterance in utterances:
-        window = window_of(utterance, name)
+    windows = [window_of(utterance, name) for utterance in utterances]
+    ids = _Ids(window.path for window in windows)
+    for utterance, window in zip(utterances, windows, strict=True):
         row: dict[str, Any] = {
             "audio_filepath": window.path,
             "duration": window.duration_s,
@@ -51,7 +52,7 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
             **of_name("speaker", utterance.speaker),
             **own_keys(utterance, name, _KEYS),
         }
-        plain = _from_row(row, name, seen, target.parent)
+        plain = _from_row(row, name, ids, target.parent)
         losses.add(utterance, plain)
         if not options.is_plain:
             row |= of_name(FIELD, to_carry(utterance, plain))
@@ -60,13 +61,34 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
     return losses.notes(name, options.is_plain)
 
 
-def _from_row(row: Mapping[str, Any], name: str, seen: dict[str, int], folder: Path) -> Utterance:
+class _Ids:
+    """Ids made of the names of recordings, each given out once; all ``paths`` of a manifest must be known before.
+
+    A number is never given out that makes the name of another recording: of ``talk.wav`` twice and ``talk-2.wav``,
+    the second ``talk.wav`` is ``talk-3``.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._stems = {Path(path).stem for path in paths}
+        self._last: dict[str, int] = {}
+
+    def next(self, path: str) -> str:
+        stem = Path(path).stem
+        if stem not in self._last:
+            self._last[stem] = 1
+            return stem
+        number = self._last[stem] + 1
+        while f"{stem}-{number}" in self._stems:
+            number += 1
+        self._last[stem] = number
+        return f"{stem}-{number}"
+
+
+def _from_row(row: Mapping[str, Any], name: str, ids: _Ids, folder: Path) -> Utterance:
     path = text_at(row, "audio_filepath")
     if not path:
         raise ValueError('"audio_filepath" is empty')
-    stem = Path(path).stem
-    seen[stem] = seen.get(stem, 0) + 1
-    utterance_id = stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
+    utterance_id = ids.next(path)
     duration_s = number_at(row, "duration")
     audio = AudioRef(os.path.normpath(folder / path), number_at(row, "offset", 0.0) or 0.0, duration_s or None)
     utterance = Utterance(utterance_id, audio, text_at(row, "text", ""), speaker=optional_text(row, "speaker"))
