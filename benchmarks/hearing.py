@@ -23,6 +23,7 @@ import torch
 from speechre.audio import read_audio_ref
 from speechre.data.plain_text import plain_utterance
 from speechre.data.store import read_manifest
+from speechre.evaluate.development import every_nth
 from speechre.evaluate.plain_whisper import Transcriber
 from speechre.evaluate.run import WordErrors, describe_machine, sum_word_errors, word_errors
 from speechre.extract.extractor import Extractor
@@ -64,10 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def short_enough(utterances: Sequence[Utterance], limit: int | None) -> list[Utterance]:
-    """Those with a recording of 30 s or less."""
-    step = max(1, len(utterances) // limit) if limit else 1
-    chosen = [u for u in utterances[::step] if u.audio is not None and len(read_audio_ref(u.audio)) <= WINDOW_SAMPLES]
-    return chosen[:limit]
+    """Those with a recording of 30 s or less, ``limit`` of them spread evenly."""
+    short = [u for u in utterances if u.audio is not None and len(read_audio_ref(u.audio)) <= WINDOW_SAMPLES]
+    return every_nth(short, limit) if limit else short
 
 
 def heard(transcriber: Transcriber, utterances: Sequence[Utterance]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from extraction import SAMPLES, STAGES, machine
 from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
 from speechre.decode.engine import Timing
+from speechre.evaluate.development import every_nth
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL, load_checkpoint
 
@@ -42,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     files = find_audio_files(options.files or [SAMPLES])
-    files = files[:: max(1, len(files) // options.limit)][: options.limit]
+    files = every_nth(files, options.limit)
     sounds = [(read_audio(path), SAMPLE_RATE_HZ) for path in files]
     report = {
         "machine": machine(),

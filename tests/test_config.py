@@ -286,3 +286,8 @@ def test_documented_defaults_are_the_code_s() -> None:
 def test_the_examples_of_the_page() -> None:
     failed, attempted = doctest.testfile(str(ROOT / "docs" / "training.md"), module_relative=False)
     assert (failed, attempted) == (0, 3)
+
+
+def test_a_transcript_needs_a_prompt_that_no_word_begins_like() -> None:
+    with pytest.raises(ConfigError, match=r"model\.transcript true needs model\.prompt_style compact"):
+        load_config("paper-conll04", {"model.transcript": "true"})

@@ -21,7 +21,8 @@ CONFIG = Config.from_dict(
 @cache
 def tiny_network(prompt_style: str = "compact") -> tuple[SpeechReNetwork, Sequencer]:
     """The same network for every caller: do not train it."""
-    config = Config.from_dict({"model": {"backbone": "random", "prompt_style": prompt_style}})
+    model = {"backbone": "random", "prompt_style": prompt_style, "transcript": prompt_style == "compact"}
+    config = Config.from_dict({"model": model})
     network, sequencer = build_network(config, CONLL04)
     # As built, the few structure tokens never win against 50,000 of text, and no triplet is ever finished. Long random
     # embeddings make them likely, differently after every context.

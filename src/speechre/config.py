@@ -226,6 +226,11 @@ def _check(config: Config, where: str) -> None:
             f"{', '.join(config.model.orders)} (model.orders)"
         )
     train, decode, augment = config.train, config.decode, config.augment
+    if config.model.transcript and config.model.prompt_style == "paper":
+        raise ConfigError(
+            f"{where}: model.transcript true needs model.prompt_style compact: a transcript ends with the first token "
+            "of the prompt, and the paper's sentences begin like a word of the transcript"
+        )
     if train.answer_vocabulary == "batch" and (train.loss_on != "answer" or not config.model.transcript):
         raise ConfigError(
             f"{where}: train.answer_vocabulary batch needs model.transcript true and train.loss_on answer: its words "

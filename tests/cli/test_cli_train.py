@@ -41,9 +41,10 @@ def test_the_config_the_folder_and_the_evaluation_are_handed_over(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--config", "conll04", "--train.steps", "7", "--name", "mine"]) == 0
     ((config, folder, resume, factory),) = seen
-    assert (config.train.steps, config.name, resume, factory) == (7, "mine", False, dev_evaluator)
+    assert (config.train.steps, config.name, resume, factory.func) == (7, "mine", False, dev_evaluator)
+    factory.keywords["report"]("too long")
     assert folder == Path("runs/mine")
-    assert capsys.readouterr() == ("runs/mine/model\n", "step 1\n")
+    assert capsys.readouterr() == ("runs/mine/model\n", "step 1\ntoo long\n")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

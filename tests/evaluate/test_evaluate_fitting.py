@@ -82,6 +82,21 @@ def test_orders_that_write_nothing_leave_the_curve_to_the_reader() -> None:
     assert all(choice.triplet_f1 == 0 for choice in fitted.prompts)
 
 
+def test_orders_that_write_nothing_right_leave_the_curve_to_the_reader() -> None:
+    surely, hardly = replace(RIGHT, confidence=0.9), replace(WRONG, confidence=0.2)
+    found = {one.id: analysis(WRONG, 0.5, (surely if one.relations else hardly,)) for one in UTTERANCES}
+    fitted = fit_decoding(CONFIG, UTTERANCES, lambda config: found)
+    assert fitted.config.decode.calibration == CONFIG.decode.calibration
+    assert fitted.fit.triplet.f1 == 1.0
+    assert fitted.config.decode.threshold < 1
+
+
+def test_a_model_that_finds_nothing_right_cannot_be_fitted() -> None:
+    found = {one.id: analysis(WRONG, 0.5, None) for one in UTTERANCES}
+    with pytest.raises(UsageError, match="nothing that the model found in these utterances is right"):
+        fit_decoding(CONFIG, UTTERANCES, lambda config: found)
+
+
 def test_a_model_that_finds_nothing_cannot_be_fitted() -> None:
     for read in (None, ()):
         found = {one.id: analysis(None, 0.5, read) for one in UTTERANCES}

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +26,8 @@ import torch
 from safetensors.torch import load_file
 
 from speechre.config import Config, load_config
-from speechre.data.store import write_manifest
-from speechre.errors import CheckpointError, ConfigError, TrainingError, UsageError
+from speechre.data.store import read_manifest, write_manifest
+from speechre.errors import CheckpointError, ConfigError, DataError, TrainingError, UsageError
 from speechre.evaluate.development import dev_evaluator
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.network import SpeechReNetwork
@@ -340,6 +341,18 @@ def test_another_config_is_refused_by_its_key(state: Path, section: str, key: st
         load(state, Config.from_dict(data))
 
 
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+def test_all_of_the_optimizers_state_lies_where_its_parameters_are(state: Path) -> None:
+    """A fused optimizer on a GPU wants the count of steps there too; "meta" stands for the GPU."""
+    network, _ = fresh()
+    optimizer = make_optimizer(network, run_config())
+    network.to("meta")
+    load_state(state, network, optimizer, run_config())
+    kept = [value for values in optimizer.state.values() for value in values.values()]
+    assert len(kept) > 30
+    assert {value.device.type for value in kept} == {"meta"}
+
+
 def test_what_only_says_how_a_run_is_watched_may_change(state: Path) -> None:
     data = run_config(eval_every=1, eval_utterances=1, save_every=1, device="auto").to_dict()
     data["decode"]["beams"] = 5
@@ -469,6 +482,25 @@ def test_the_smoke_recipe_trains_evaluates_and_saves(manifest: Path, tmp_path: P
     assert load_checkpoint(str(model)).config == load_checkpoint(str(tmp_path / "run/best")).config == config
     with pytest.raises(UsageError, match="already holds a run; continue it with --resume"):
         start_training(config, tmp_path / "run")
+
+
+def test_what_training_cannot_score_is_told_or_refused(manifest: Path, tmp_path: Path) -> None:
+    network, sequencer = fresh()
+    config = run_config()
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(31 * 16_000), 16_000)
+    short = read_manifest(manifest)
+    endless = replace(short[0], id="endless", audio=AudioRef(str(long)))
+    said: list[str] = []
+    scores = dev_evaluator([*short, endless], sequencer, config, said.append)
+    assert said == ['not scored during training: dev utterance "endless" is longer than 30 s']
+    with torch.inference_mode():
+        assert scores(network)["f1"] >= 0
+    with pytest.raises(DataError, match=r"data\.dev: no utterance of 30 s or less"):
+        dev_evaluator([endless], sequencer, config)
+    strange = replace(short[0], relations=(Relation("e0", "e1", "Nonsense"),))
+    with pytest.raises(DataError, match=r'dev utterance "u0" has a relation "Nonsense", which is none of schema'):
+        dev_evaluator([strange], sequencer, config)
 
 
 def test_interpolation_moves_whisper_back_and_nothing_else() -> None:

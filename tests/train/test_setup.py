@@ -37,7 +37,9 @@ def test_what_reads_or_writes_something_else_is_refused(tiny_model_dir: Path) ->
     with pytest.raises(ConfigError, match=r"another data\.schema"):
         build_network(config(tiny_model_dir), RETACRED)
     with pytest.raises(ConfigError, match=r"another model\.prompt_style"):
-        build_network(config(tiny_model_dir, prompt_style="paper"), CONLL04)
+        build_network(config(tiny_model_dir, prompt_style="paper", transcript=False), CONLL04)
+    with pytest.raises(ConfigError, match=r"another model\.backbone"):
+        build_network(config(tiny_model_dir, backbone="base"), CONLL04)
     with pytest.raises(ConfigError, match=r"another model\.transcript"):
         build_network(config(tiny_model_dir, transcript=False), CONLL04)
     with pytest.raises(CheckpointError, match="neither a folder nor a shipped model"):

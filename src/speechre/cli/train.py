@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and find_state(folder / "checkpoint") is None:
         raise UsageError(f"{folder}: there is no run to resume; check --output, or start one without --resume")
     make_folder(folder)
-    model = start_training(config, folder, resume=args.resume, evaluate_factory=dev_evaluator, report=message)
+    model = start_training(
+        config, folder, resume=args.resume, evaluate_factory=partial(dev_evaluator, report=message), report=message
+    )
     with open_output(None) as out:
         out.write(f"{model}\n")
     return 0

@@ -43,6 +43,11 @@ class Fit:
     held_out_error: float | None
     curve: tuple[tuple[float, Counts], ...]
 
+    @property
+    def has_hit(self) -> bool:
+        """Whether anything that was found is right."""
+        return any(counts.num_hits for _, counts in self.curve)
+
 
 @dataclass(frozen=True)
 class OrderChoice:
@@ -95,17 +100,12 @@ def fit(
 
     The threshold is half of the highest F1 that any reaches, which is where calibrated probabilities have it (Lipton,
     Elkan and Naryanaswamy 2014, theorem 1): the peak itself stands on a few triplets of one corpus. It is higher where
-    more than ``max_relation_free`` of the relation-free utterances would get a triplet. Raises :class:`UsageError` if
-    nothing was found to fit on, or nothing that is right.
+    more than ``max_relation_free`` of the relation-free utterances would get a triplet, and the highest there is where
+    nothing that was found is right. Raises :class:`UsageError` if nothing was found to fit on.
     """
     weighed = _judge(utterances, evidence, protocol)
     if not weighed:
         raise UsageError("the model found no triplet in these utterances; there is nothing to calibrate on")
-    if not any(one.is_hit for one in weighed):
-        raise UsageError(
-            f"the model found {len(weighed)} triplets in these utterances, and none of them is right; there is nothing "
-            "to calibrate on"
-        )
     calibration = _fit_curve(weighed, reader)
     calibrated = [one.calibrated(calibration) for one in weighed]
     num_gold = score(
@@ -114,12 +114,12 @@ def fit(
     curve = threshold_curve(calibrated, num_gold, THRESHOLDS)
     free = [utterance.id for utterance in utterances if not utterance.relations]
     surest = [max((calibration(e.support, e.belief) for e in evidence[i]), default=0.0) for i in free]
-    lowest = max(counts.f1 for _, counts in curve) / 2
+    highest = max(counts.f1 for _, counts in curve)
 
     def is_quiet(threshold: float) -> bool:
         return sum(c >= threshold for c in surest) <= max_relation_free * len(free)
 
-    fitting = (pair for pair in curve if pair[0] >= lowest and is_quiet(pair[0]))
+    fitting = (pair for pair in curve if highest and pair[0] >= highest / 2 and is_quiet(pair[0]))
     best = next(fitting, curve[-1])
     share_at = sum(c >= best[0] for c in surest) / len(free) if free else None
     error = held_out_error(utterances, evidence, protocol, reader=reader, seed=seed)

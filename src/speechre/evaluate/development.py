@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -19,31 +20,50 @@ from speechre.model.sequence import Sequencer
 from speechre.types import Utterance
 from speechre.vote import vote_rule
 
+_T = TypeVar("_T")
 
-def every_nth(utterances: Sequence[Utterance], count: int) -> list[Utterance]:
-    """``count`` utterances spread evenly over all: dev sets are often sorted."""
-    count = min(count, len(utterances))
-    return [utterances[i * len(utterances) // count] for i in range(count)]
+
+def every_nth(items: Sequence[_T], count: int) -> list[_T]:
+    """``count`` of the items, spread evenly over all: dev sets are often sorted."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def dev_evaluator(
-    utterances: Sequence[Utterance], sequencer: Sequencer, config: Config
+    utterances: Sequence[Utterance],
+    sequencer: Sequencer,
+    config: Config,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Callable[[SpeechReNetwork], dict[str, float]]:
     """A function that scores a network on ``train.eval_utterances`` of ``utterances``.
 
     Returns triplet ``f1`` (boundary protocol, the config's vote), ``entity_f1``, ``relation_f1``, ``single_f1`` (the
     mean over the orders alone) and ``problems`` (the share of generations with a parse problem). Utterances over 30 s
-    are passed over here; ``speechre evaluate`` scores them too.
+    are left out here and told to ``report``; ``speechre evaluate`` scores them too. Raises :class:`DataError` on an
+    utterance without audio or with a relation that the schema lacks, and where none of 30 s or less is left.
     """
     chosen: list[Utterance] = []
     sounds: list[torch.Tensor] = []
     for utterance in every_nth(utterances, config.train.eval_utterances):
         if utterance.audio is None:
             raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
+        for relation in utterance.relations:
+            if relation.type not in sequencer.schema.relation_types:
+                raise DataError(
+                    f'dev utterance "{utterance.id}" has a relation "{relation.type}", which is none of schema '
+                    f'"{sequencer.schema.name}": {", ".join(sequencer.schema.relation_types)}; correct it or choose '
+                    "another data.schema"
+                )
         samples = read_audio_ref(utterance.audio)
         if len(samples) <= WINDOW_SAMPLES:
             chosen.append(utterance)
             sounds.append(torch.from_numpy(samples))
+        else:
+            report(f'not scored during training: dev utterance "{utterance.id}" is longer than 30 s')
+    if not chosen:
+        raise DataError(
+            "data.dev: no utterance of 30 s or less to score during training; cut them or leave data.dev out"
+        )
     decode = replace(config.decode, beams=1, transcript_beams=1)
     rule = vote_rule(decode)
     gold = {utterance.id: utterance.triplets for utterance in chosen}

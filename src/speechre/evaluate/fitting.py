@@ -58,7 +58,7 @@ def fit_decoding(
     everything is decoded once.
 
     ``utterances`` are of 30 s or less. Raises :class:`UsageError` for a model whose vote has no confidence, for more
-    orders than it has, and where it finds nothing.
+    orders than it has, and where it finds nothing, or nothing that is right.
     """
     check_can_fit(config, num_orders)
     analyses = analyze(config)
@@ -72,6 +72,11 @@ def fit_decoding(
         choices = order_choices(utterances, analyses, rule, protocol)
         config = replace(config, decode=replace(config.decode, orders=choices[num_orders - 1].orders))
     config, found = _fit_curves(config, utterances, analyses, protocol, max_relation_free)
+    if not found.has_hit:
+        raise UsageError(
+            "nothing that the model found in these utterances is right, so there is nothing to calibrate on; train it "
+            "longer, or look whether they belong to its schema"
+        )
     return Fitted(config, found, tuple(prompts), tuple(choices))
 
 
@@ -127,9 +132,11 @@ def _fit_curves(
     decode = config.decode
     has_reader = any(analysis.read is not None for analysis in analyses.values())
     found = None
-    # A model whose orders write nothing yet has a reader all the same; its curve for the orders alone stays as it was.
+    # A model whose orders write nothing yet, or nothing right, has a reader all the same; its curve for the orders
+    # alone stays as it was.
     if not has_reader or any(evidence_of(analyses, decode.orders, reader=False).values()):
         found = fitted(reader=False)
+    if found is not None and (found.has_hit or not has_reader):
         decode = replace(decode, calibration=(found.calibration.slope, found.calibration.intercept))
     decode = replace(decode, reader_calibration=())
     if has_reader:

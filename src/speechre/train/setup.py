@@ -54,6 +54,7 @@ def _continue_from(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Seq
     checkpoint = load_checkpoint(config.model.start_from)
     before, now = checkpoint.config.model, config.model
     for key, old, new in (
+        ("model.backbone", before.backbone, now.backbone),
         ("data.schema", checkpoint.schema, schema),
         ("model.prompt_style", before.prompt_style, now.prompt_style),
         ("model.transcript", before.transcript, now.transcript),

@@ -7,7 +7,6 @@ There is no random state to save: every random choice follows from (seed, epoch,
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from speechre.config import Config
 from speechre.errors import CheckpointError, ConfigError
-from speechre.model.checkpoint import file_sha256, replace_folder
+from speechre.model.checkpoint import file_sha256, replaced_by_interrupted, replaced_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -38,21 +37,20 @@ class Progress:
 def save_state(
     folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, config: Config
 ) -> None:
-    """Replace the run's state. A ``kill -9`` at any moment leaves the old state or the new one."""
-    building = folder.with_name(folder.name + ".tmp")
-    if building.exists():
-        shutil.rmtree(building)
-    building.mkdir(parents=True)
-    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, building / "network.safetensors")
-    save_file(_moments(network, optimizer), building / "optimizer.safetensors")
-    state = {
-        "step": progress.step,
-        "best": progress.best,
-        "config": config.to_dict(),
-        "sha256": {name: file_sha256(building / name) for name in ("network.safetensors", "optimizer.safetensors")},
-    }
-    (building / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    replace_folder(building, folder)
+    """Replace the run's state. A ``kill -9`` at any moment leaves the old state or the new one.
+
+    Raises :class:`UsageError` when it cannot be written; the old state is still there then.
+    """
+    with replaced_folder(folder) as building:
+        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, building / "network.safetensors")
+        save_file(_moments(network, optimizer), building / "optimizer.safetensors")
+        state = {
+            "step": progress.step,
+            "best": progress.best,
+            "config": config.to_dict(),
+            "sha256": {name: file_sha256(building / name) for name in ("network.safetensors", "optimizer.safetensors")},
+        }
+        (building / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def _moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -66,7 +64,8 @@ def _moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 def find_state(folder: Path) -> Path | None:
     """The newest whole state, also after a kill between the two renames of a replacement."""
-    for path in (folder, folder.with_name(folder.name + ".old")):
+    earlier_versions = folder.with_name(folder.name + ".old")  # where they left it after such a kill
+    for path in (folder, *replaced_by_interrupted(folder), earlier_versions):
         if (path / "state.json").is_file():
             return path
     return None
@@ -102,9 +101,8 @@ def load_state(folder: Path, network: nn.Module, optimizer: torch.optim.Optimize
     for name, parameter in network.named_parameters():
         values = {moment: moments.get(f"{name}/{moment}") for moment in _MOMENTS}
         if all(value is not None for value in values.values()):
-            optimizer.state[parameter] = {
-                k: (v if k == "step" else v.to(parameter.device)) for k, v in values.items() if v is not None
-            }
+            # The count of steps too: a fused optimizer keeps it where its parameters are.
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in values.items() if v is not None}
     return progress
 
 
