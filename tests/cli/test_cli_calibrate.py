@@ -58,6 +58,16 @@ def test_faults_are_one_line(
     assert not (tmp_path / "new").exists()
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "new"
+    assert main(["calibrate", str(tmp_path / "no.jsonl"), "--model", "no", "--output", str(output)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{output}: cannot be written: {output.parent} is a file, not a folder" in said
+
+
 def test_an_id_in_two_manifests_is_refused(
     manifest: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,10 +91,12 @@ def test_orders_that_write_nothing_right_leave_the_curve_to_the_reader() -> None
     assert fitted.config.decode.threshold < 1
 
 
-def test_a_model_that_finds_nothing_right_cannot_be_fitted() -> None:
+def test_a_model_that_finds_nothing_right_is_told_to_be_silent() -> None:
     found = {one.id: analysis(WRONG, 0.5, None) for one in UTTERANCES}
-    with pytest.raises(UsageError, match="nothing that the model found in these utterances is right"):
-        fit_decoding(CONFIG, UTTERANCES, lambda config: found)
+    said: list[str] = []
+    fitted = fit_decoding(CONFIG, UTTERANCES, lambda config: found, report=said.append)
+    assert fitted.config.decode.threshold == max(threshold for threshold, _ in fitted.fit.curve)
+    assert said[-1].startswith("nothing that the model found in these utterances is right: its threshold is now 0.99")
 
 
 def test_a_model_that_finds_nothing_cannot_be_fitted() -> None:

@@ -103,6 +103,35 @@ def test_a_stopped_run_repeats_no_finished_stage(plan: Plan, monkeypatch: pytest
         finetune(plan, resume=True)
 
 
+def test_folders_beside_the_output_stay(plan: Plan, tmp_path: Path) -> None:
+    mine = [plan.output.with_name(f"pets.{end}") for end in ("old", "tmp")]
+    for folder in mine:
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+    (tmp_path / "disk").mkdir()
+    plan.work.symlink_to(tmp_path / "disk", target_is_directory=True)  # empty: it may be used
+    finetune(replace(plan, speech=False, steps=None))
+    assert sorted(path.name for path in plan.output.parent.iterdir()) == ["pets", "pets.old", "pets.tmp"]
+    assert all((folder / "config.json").is_file() for folder in mine)
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_work_folder_of_somebody_else_is_refused(plan: Plan, is_file: bool) -> None:
+    thesis = plan.work if is_file else plan.work / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.touch()
+    with pytest.raises(UsageError, match=r"pets\.work is needed .* is no run of finetune; move it away"):
+        finetune(plan)
+    assert thesis.is_file()
+    assert not plan.output.exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_first(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "models").touch()
+    with pytest.raises(UsageError, match=r"pets: cannot be written: .*models is a file, not a folder"):
+        finetune(plan)
+
+
 def test_the_reader_alone(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "train_speech", lambda *args: pytest.fail("the speech half was trained"))
     outcome = finetune(replace(plan, speech=False, steps=None))

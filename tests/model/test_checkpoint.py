@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -17,11 +18,19 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from speechre.config import Config
-from speechre.errors import CheckpointError
+from speechre.errors import CheckpointError, UsageError
 from speechre.model import checkpoint
 from speechre.model.backbone import sinusoids
 from speechre.model.card import model_card
-from speechre.model.checkpoint import file_sha256, load_checkpoint, model_folder, replace_folder, save_checkpoint
+from speechre.model.checkpoint import (
+    file_sha256,
+    load_checkpoint,
+    model_folder,
+    prepare_place,
+    replace_folder,
+    replaced_folder,
+    save_checkpoint,
+)
 from speechre.model.weights import load_whisper
 from speechre.schema import Schema
 from speechre.schemas import CONLL04
@@ -175,25 +184,105 @@ def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.Mon
         raise OSError("no space left")
 
     monkeypatch.setattr(checkpoint, "_write_json", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UsageError, match=r"copy: cannot be written: no space left; make room"):
         save_checkpoint(copy, network, sequencer.tokenizer, CONLL04, CONFIG)
     assert load_checkpoint(str(copy)).name == "tiny"
+    assert names_in(copy.parent) == ["copy"]
 
 
 def test_replacing_after_a_kill_between_the_renames_keeps_the_old_folder_until_the_new_is_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, old, building = tmp_path / "f", tmp_path / "f.old", tmp_path / "f.tmp"
-    for path in (old, building):  # the kill: f is f.old already, the new f not there yet
+    folder, old, building = tmp_path / "f", tmp_path / ".f.1.old", tmp_path / "new"
+    for path in (old, building):  # the kill: f has the name of the old one already, the new f is not there yet
         path.mkdir()
         (path / "x").write_text(path.name, encoding="utf-8")
     events = []
     rename, remove = Path.rename, shutil.rmtree
     monkeypatch.setattr(Path, "rename", lambda s, t: (events.append(f"{s.name} -> {t.name}"), rename(s, t))[1])
-    monkeypatch.setattr(shutil, "rmtree", lambda p: (events.append(f"remove {p.name}"), remove(p))[1])
+    monkeypatch.setattr(shutil, "rmtree", lambda p, **k: (events.append(f"remove {p.name}"), remove(p, **k))[1])
     replace_folder(building, folder)
-    assert events == ["f.tmp -> f", "remove f.old"]
-    assert (folder / "x").read_text(encoding="utf-8") == "f.tmp"
+    assert events == ["new -> f", "remove .f.1.old"]
+    assert (folder / "x").read_text(encoding="utf-8") == "new"
+
+
+def write(folder: Path, text: str) -> Path:
+    """A folder with one file, made or replaced as models are."""
+    with replaced_folder(folder) as building:
+        (building / "x").write_text(text, encoding="utf-8")
+    return folder
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_folders_that_look_like_ours_stay(saved: Path, tmp_path: Path) -> None:
+    network, sequencer = tiny_network()
+    others = [tmp_path / name for name in ("m.old", "m.tmp", ".m.mine.old", ".m.7.old.1", ".mm.7.old", ".m.7.building")]
+    for other in others:
+        shutil.copytree(saved, other)
+        (other / "config.json").touch()  # .m.7.building: another process writes there right now
+    for _ in range(2):  # new, and in the place of an old one
+        save_checkpoint(tmp_path / "m", network, sequencer.tokenizer, CONLL04, CONFIG)
+        assert names_in(tmp_path) == sorted(["m", *(other.name for other in others)])
+    for other in others:
+        assert load_checkpoint(str(other)).name == "tiny"
+
+
+def test_what_killed_runs_left_is_removed(tmp_path: Path) -> None:
+    for name in (".f.7.old", ".f.7.building", f".f.{os.getpid()}.building"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+    for path in (tmp_path / ".f.7.building" / "x", tmp_path / ".f.7.building"):
+        os.utime(path, (0, 0))  # long ago
+    assert (write(tmp_path / "f", "new") / "x").read_text(encoding="utf-8") == "new"
+    assert names_in(tmp_path) == ["f"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "run" / "best"
+    (disk / "there").mkdir(parents=True)
+    link.parent.mkdir()
+    link.symlink_to(disk / "there", target_is_directory=True)
+    for text in ("one", "two"):
+        write(link, text)
+        assert link.is_symlink()
+        assert (disk / "there" / "x").read_text(encoding="utf-8") == text
+        assert (names_in(disk), names_in(link.parent)) == (["there"], ["best"])
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "f", "old")
+    rename = Path.rename
+
+    def fails_for_new(path: Path, target: Path) -> Path:
+        if path.name.endswith(".building"):
+            raise OSError(16, "Device or resource busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_new)
+    with pytest.raises(UsageError, match="f: cannot be written: Device or resource busy"):
+        write(folder, "new")
+    assert (folder / "x").read_text(encoding="utf-8") == "old"
+    assert names_in(tmp_path) == ["f"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_and_after(tmp_path: Path) -> None:
+    network, sequencer = tiny_network()
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "m", tmp_path / "file" / "below" / "m", tmp_path / ("m" * 250)):
+        with pytest.raises(UsageError, match="cannot be written"):
+            prepare_place(place)
+        with pytest.raises(UsageError, match="cannot be written"):
+            save_checkpoint(place, network, sequencer.tokenizer, CONLL04, CONFIG)
+    with pytest.raises(UsageError, match="cannot be written"):
+        prepare_place(tmp_path / "a\0b")
+    prepare_place(tmp_path / "new" / "m")
+    assert names_in(tmp_path) == ["file", "new"]
+    assert names_in(tmp_path / "new") == []
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])

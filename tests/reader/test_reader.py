@@ -112,6 +112,19 @@ def test_a_saved_model_answers_the_same(model: TextModel, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
+def test_saving_leaves_other_folders_and_links(model: TextModel, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "model").symlink_to(tmp_path / "disk", target_is_directory=True)
+    for name in ("model.tmp", "model.old", "disk.tmp", "disk.old"):
+        (tmp_path / name).mkdir()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for _ in range(2):
+        save_text_model(tmp_path / "model", model)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "model").is_symlink()
+    assert load_text_model(tmp_path / "disk").training == model.training
+
+
 def test_a_folder_that_is_no_text_model(model: TextModel, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with pytest.raises(CheckpointError, match="cannot be read as a text model"):
@@ -141,7 +154,7 @@ def test_a_folder_that_is_no_text_model(model: TextModel, tmp_path: Path) -> Non
 
 def test_a_model_that_cannot_be_written(model: TextModel, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="the model cannot be written"):
+    with pytest.raises(UsageError, match="model: cannot be written"):
         save_text_model(tmp_path / "file" / "model", model)
 
 

@@ -14,12 +14,14 @@ from torch import nn
 from speechre import Extractor
 from speechre.cli import main
 from speechre.data.store import read_manifest
-from speechre.errors import CheckpointError
+from speechre.errors import CheckpointError, UsageError
 from speechre.metrics import normalize_text
 from speechre.model.bfloat16 import RoundedLinear
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.folder import load_text_model
 from speechre.reader.reader import TextModel, TextReader
+from speechre.reader.run import train_reader
+from speechre.reader.training import TextTraining
 from speechre.schemas import CONLL04, load_schema
 
 TEXTS = ["Ann Lee lives in Oslo.", "", "Bo works for Acme and Ann Lee in Bergen.", "Oslo", " ... "]
@@ -235,6 +237,18 @@ def test_what_cannot_be_gone_on_from_is_named(
     assert main([*command, *(places.get(one, one) for one in extra)]) == 2
     assert named in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "new").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    bert_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "new"
+    assert main(["train-reader", str(tmp_path / "no.jsonl"), "--output", str(output)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{output}: cannot be written: {output.parent} is a file, not a folder" in said
+    with pytest.raises(UsageError, match="cannot be written"):  # before it finds that there is nothing to train on
+        train_reader(TextTraining(encoder=str(bert_dir)), CONLL04, [], "gold", None, output, "new", lambda line: None)
 
 
 @pytest.mark.parametrize("extra", [["--text", "both"], ["--transcripts", "t.jsonl"]])

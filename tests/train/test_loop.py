@@ -370,7 +370,7 @@ def test_a_network_of_other_sizes_is_refused(state: Path) -> None:
 
 
 def test_a_kill_between_the_renames_leaves_the_old_state(state: Path) -> None:
-    old = state.rename(state.with_name("checkpoint.old"))
+    old = state.rename(state.with_name(".checkpoint.1.old"))
     assert find_state(state) == old
     assert load(state).step == 6
     network, _ = fresh()
@@ -379,6 +379,29 @@ def test_a_kill_between_the_renames_leaves_the_old_state(state: Path) -> None:
     save_state(state, network, optimizer, Progress(7, {}), run_config())
     assert not old.exists()
     assert load(state).step == 7
+
+
+def test_a_state_that_an_earlier_version_left_is_found(state: Path) -> None:
+    old = state.rename(state.with_name("checkpoint.old"))
+    assert find_state(state) == old
+
+
+def test_saving_leaves_a_copy_and_a_link(state: Path, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(state, tmp_path / f"checkpoint.{end}")) for end in ("old", "tmp")]
+    (tmp_path / "disk").mkdir()
+    real = state.rename(tmp_path / "disk" / "there")
+    state.symlink_to(real, target_is_directory=True)
+    network, _ = fresh()
+    optimizer = make_optimizer(network, run_config())
+    load_state(state, network, optimizer, run_config())
+    for step in (7, 8):
+        save_state(state, network, optimizer, Progress(step, {}), run_config())
+        assert load(state).step == load(real).step == step
+    assert state.is_symlink()
+    assert [load(copy).step for copy in copies] == [6, 6]
+    # A kill between the two renames: the link points at nothing.
+    old = real.rename(real.with_name(".there.1.old"))
+    assert find_state(state) == old
 
 
 def kill_again_and_again(folder: str, num_kills: int) -> None:

@@ -58,7 +58,8 @@ def fit_decoding(
     everything is decoded once.
 
     ``utterances`` are of 30 s or less. Raises :class:`UsageError` for a model whose vote has no confidence, for more
-    orders than it has, and where it finds nothing, or nothing that is right.
+    orders than it has, and where it finds nothing. Where nothing that it finds is right, ``report`` is told, and the
+    threshold is the highest there is.
     """
     check_can_fit(config, num_orders)
     analyses = analyze(config)
@@ -73,9 +74,9 @@ def fit_decoding(
         config = replace(config, decode=replace(config.decode, orders=choices[num_orders - 1].orders))
     config, found = _fit_curves(config, utterances, analyses, protocol, max_relation_free)
     if not found.has_hit:
-        raise UsageError(
-            "nothing that the model found in these utterances is right, so there is nothing to calibrate on; train it "
-            "longer, or look whether they belong to its schema"
+        report(
+            f"nothing that the model found in these utterances is right: its threshold is now {found.threshold:g}, so "
+            "that it tells next to nothing; train it longer, or look whether they belong to its schema"
         )
     return Fitted(config, found, tuple(prompts), tuple(choices))
 

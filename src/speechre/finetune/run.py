@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from speechre.finetune.plan import Plan, reader_epochs
 from speechre.finetune.prepare import Report, make_parts
 from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
 from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
-from speechre.model.checkpoint import Checkpoint, load_checkpoint, replace_folder, save_checkpoint
+from speechre.model.checkpoint import Checkpoint, load_checkpoint, prepare_place, replaced_folder, save_checkpoint
 from speechre.reader.folder import load_text_model
 from speechre.types import Utterance
 
@@ -54,9 +55,11 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
 
     The data was checked (:func:`speechre.finetune.prepare.check_data`). The folder appears whole or not at all; until
     then the work folder beside it has what is done. Raises :class:`UsageError` when there is a run already and
-    ``resume`` is off, or none and it is on, and :class:`ConfigError` when it is another plan's run.
+    ``resume`` is off, or none and it is on, or when either folder cannot be written or holds something else, and
+    :class:`ConfigError` when it is another plan's run.
     """
     _check_work(plan, resume)
+    prepare_place(plan.output)
     start = load_start(plan.start)
     work = plan.work
     work.mkdir(parents=True, exist_ok=True)
@@ -110,12 +113,19 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
 
 
 def _check_work(plan: Plan, resume: bool) -> None:
-    """Raises unless there is no run yet, or with ``resume`` one of this very plan."""
+    """Raises unless there is no run yet and no other content, which would be lost in the end, or with ``resume`` a run
+    of this very plan.
+    """
     mark = plan.work / _MARK
     if not resume:
         if mark.is_file():
             raise UsageError(
                 f"{plan.work} holds a run that did not end; continue it with --resume, or remove it to start anew"
+            )
+        if os.path.lexists(plan.work) and not (plan.work.is_dir() and not any(plan.work.iterdir())):
+            raise UsageError(
+                f"{plan.work} is needed for work in progress, and what is there is no run of finetune; move it away, "
+                "or choose another --output"
             )
         return
     if not mark.is_file():
@@ -180,6 +190,9 @@ def _finish(plan: Plan, outcome: Mapping[str, Any], dev: list[Utterance]) -> dic
     write_atomically(folder / "finetune.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if plan.output.exists():
         raise DataError(f"{plan.output} came into being meanwhile; the model lies in {folder}")
-    replace_folder(folder, plan.output)
-    shutil.rmtree(plan.work)
+    with replaced_folder(plan.output) as building:
+        shutil.copytree(folder, building, dirs_exist_ok=True)  # not moved: the work folder may link to another disk
+    shutil.rmtree(os.path.realpath(plan.work))
+    if plan.work.is_symlink():
+        plan.work.unlink()
     return found

@@ -5,15 +5,14 @@ model.safetensors and tokenizer.json.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from speechre.errors import CheckpointError, UsageError
-from speechre.model.checkpoint import file_sha256, replace_folder
+from speechre.errors import CheckpointError
+from speechre.model.checkpoint import file_sha256, replaced_folder
 from speechre.reader.reader import TextModel, text_model_of
 
 MODEL_TYPE = "speechre-text"
@@ -22,11 +21,7 @@ FORMAT = 1
 
 def save_text_model(folder: Path, model: TextModel) -> None:
     """Write the folder whole or not at all. Raises :class:`UsageError` when it cannot be written."""
-    building = folder.with_name(folder.name + ".tmp")
-    try:
-        if building.exists():
-            shutil.rmtree(building)
-        building.mkdir(parents=True)
+    with replaced_folder(folder) as building:
         weights = building / "model.safetensors"
         save_file({name: tensor.contiguous().cpu() for name, tensor in model.network.state_dict().items()}, weights)
         weights.chmod(0o644)
@@ -39,9 +34,6 @@ def save_text_model(folder: Path, model: TextModel) -> None:
         }
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (building / "config.json").write_text(text, encoding="utf-8")
-        replace_folder(building, folder)
-    except OSError as error:
-        raise UsageError(f"{folder}: the model cannot be written: {error}") from error
 
 
 def is_text_model(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechre.errors import ConfigError, UsageError
+from speechre.model.checkpoint import prepare_place
 from speechre.reader.folder import load_text_model, save_text_model
 from speechre.reader.reader import TextModel
 from speechre.reader.spans import Example
@@ -33,11 +34,12 @@ def train_reader(
     ``corpora`` are utterances and how often an epoch has them; ``start`` is a reader to go on from (its sizes and
     tokenizer in place of those of ``settings.encoder``).
 
-    Raises :class:`UsageError` when ``output`` is there already, :class:`DataError` when nothing can be trained on,
-    :class:`ConfigError` when ``start`` reads another schema.
+    Raises :class:`UsageError` when ``output`` is there already or cannot be written, :class:`DataError` when nothing
+    can be trained on, :class:`ConfigError` when ``start`` reads another schema.
     """
     if output.exists():
         raise UsageError(f"{output} is there already; choose another folder")
+    prepare_place(output)
     if start is None:
         network, tokenizer = build_network(settings, schema)
     else:
