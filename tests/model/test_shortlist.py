@@ -33,6 +33,17 @@ def states(num_rows: int, generator: torch.Generator) -> torch.Tensor:
     return rows
 
 
+def test_without_the_instructions_or_the_version_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_supported in (lambda: False, None):
+        has_integer_kernel.cache_clear()
+        if is_supported is None:
+            monkeypatch.delattr(torch.cpu, "_is_vnni_supported")
+        else:
+            monkeypatch.setattr(torch.cpu, "_is_vnni_supported", is_supported)
+        assert not has_integer_kernel()
+    has_integer_kernel.cache_clear()
+
+
 def as_stored(weight: torch.Tensor) -> torch.Tensor:
     """As it is when its file held 8-bit integers."""
     integers, scale = quantize_rows(weight)

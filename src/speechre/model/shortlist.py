@@ -80,7 +80,8 @@ def has_integer_kernel() -> bool:
     """Whether this machine multiplies 8-bit integers at once (VNNI), and this build of torch does it without an
     overflow.
     """
-    if not torch.cpu._is_vnni_supported() or not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+    is_supported = getattr(torch.cpu, "_is_vnni_supported", lambda: False)  # other versions of torch may lack it
+    if not is_supported() or not hasattr(torch.ops.onednn, "qlinear_pointwise"):
         return False
     largest_VD = torch.full((16, 64), 127.0)
     products_NV, _ = IntegerProduct(largest_VD, torch.zeros(16))(torch.full((3, 64), 127.0))
