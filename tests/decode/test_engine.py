@@ -18,10 +18,11 @@ from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import Decoded, DecodingEngine
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import weighed_transcripts
+from speechre.decode.transcripts import TranscriptWriter, weighed_transcripts
 from speechre.grammar import END, START, TEXT, Grammar
 from speechre.linearize import Piece
 from speechre.model.backbone import KeyValues
+from speechre.model.best_token import BestToken
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
@@ -314,6 +315,13 @@ def test_transcript_beams_equal_uncached_unbatched_search(
                 heard = list(expected[0].ids)
                 answers = reference_search(network, sequencer, cross, prompt, ORDERS[name], config, heard)
                 assert [g.ids for g in generations] == [g.ids for g in answers]
+
+
+def test_a_processor_without_float16_products_finds_greedy_words_in_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechre.decode.transcripts.has_half_kernel", lambda: False)
+    network, sequencer = tiny_network()
+    config = dataclasses.replace(DECODE, step_weights="float16")
+    assert isinstance(TranscriptWriter(network, sequencer, config)._next_word, BestToken)
 
 
 def test_equal_texts_of_several_beams_are_one_transcript() -> None:

@@ -522,7 +522,7 @@ def test_what_training_cannot_score_is_told_or_refused(manifest: Path, tmp_path:
     with pytest.raises(DataError, match=r"data\.dev: no utterance of 30 s or less"):
         dev_evaluator([endless], sequencer, config)
     strange = replace(short[0], relations=(Relation("e0", "e1", "Nonsense"),))
-    with pytest.raises(DataError, match=r'dev utterance "u0" has a relation "Nonsense", which is none of schema'):
+    with pytest.raises(DataError, match=r'dev utterance "u0": schema "conll04": unknown relation type "Nonsense"'):
         dev_evaluator([strange], sequencer, config)
 
 

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--threshold is what this command fits; leave it out")
     if os.path.exists(args.output):
         raise UsageError(f"{args.output} exists already; choose a new folder")
-    from speechre.model.checkpoint import prepare_place, save_checkpoint
+    from speechre.model.folders import prepare_place
 
     prepare_place(args.output)
     utterances: list[Utterance] = []
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     from speechre.cli.model import load_extractor
     from speechre.evaluate.fitting import check_can_fit, fit_decoding, short_enough
+    from speechre.model.checkpoint import save_checkpoint
 
     extractor = load_extractor(args)
     if args.reader is not None:

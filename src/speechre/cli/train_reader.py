@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--text transcript and both need --transcripts, --text gold has no use for them")
     if os.path.exists(args.output):
         raise UsageError(f"{args.output} is there already; choose another folder")
-    from speechre.model.checkpoint import prepare_place
+    from speechre.model.folders import prepare_place
 
     prepare_place(args.output)
     schema = load_schema(args.schema)

@@ -155,7 +155,7 @@ class DecodingEngine:
         with self._hearing():
             cross = self._ears.cross_memory(encoded)
         mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-        return [KeyValues(*(part.to(self._cross_dtype).contiguous() for part in parts)) for parts in cross], mask
+        return [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross], mask
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""

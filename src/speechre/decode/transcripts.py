@@ -185,7 +185,8 @@ class TranscriptWriter:
         self._shortlist: Shortlist | None = None
         is_fast = config.step_weights == "float16" and network.device.type == "cpu"
         self._next_word: Callable[[Tensor], list[int]] = self._likeliest
-        if self._num_beams == 1 and not is_fast:
+        is_half = is_fast and has_half_kernel()
+        if self._num_beams == 1 and not is_half:
             self._next_word = BestToken(weight_VD, allowed_V)
             return
         if self._num_beams > 1:
@@ -193,12 +194,12 @@ class TranscriptWriter:
             # it.
             allowed_V[sequencer.tokenizer.eot_id] = False
         # For the one row of a greedy transcript float16 is as fast.
-        if is_fast and has_integer_kernel() and 2 < 2 * self._num_beams <= MAX_COUNT:
+        if is_fast and has_integer_kernel() and 1 < self._num_beams <= MAX_COUNT // 2:
             self._shortlist = Shortlist(weight_VD, allowed_V)
             return
         # What is no word gets minus infinity for a bias, which costs no pass over the logits.
         floor_V = torch.zeros_like(weight_VD[:, 0]).masked_fill_(~allowed_V, -torch.inf)
-        half = HalfLinear(weight_VD, floor_V) if is_fast and has_half_kernel() else None
+        half = HalfLinear(weight_VD, floor_V) if is_half else None
         self._project: Callable[[Tensor], Tensor] = half or (lambda hidden_ND: F.linear(hidden_ND, weight_VD, floor_V))
 
     def _likeliest(self, hidden_BD: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ from speechre.audio import read_audio_ref
 from speechre.config import Config
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze
-from speechre.errors import DataError
+from speechre.errors import DataError, SchemaError
 from speechre.metrics import score
 from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.network import SpeechReNetwork
@@ -47,13 +47,13 @@ def dev_evaluator(
     for utterance in every_nth(utterances, config.train.eval_utterances):
         if utterance.audio is None:
             raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
-        for relation in utterance.relations:
-            if relation.type not in sequencer.schema.relation_types:
-                raise DataError(
-                    f'dev utterance "{utterance.id}" has a relation "{relation.type}", which is none of schema '
-                    f'"{sequencer.schema.name}": {", ".join(sequencer.schema.relation_types)}; correct it or choose '
-                    "another data.schema"
-                )
+        try:
+            for relation in utterance.relations:
+                sequencer.schema.check_relation(relation.type)
+        except SchemaError as error:
+            raise DataError(
+                f'dev utterance "{utterance.id}": {error}; correct it or choose another data.schema'
+            ) from error
         samples = read_audio_ref(utterance.audio)
         if len(samples) <= WINDOW_SAMPLES:
             chosen.append(utterance)

@@ -22,7 +22,8 @@ from speechre.finetune.plan import Plan, reader_epochs
 from speechre.finetune.prepare import Report, make_parts
 from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
 from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
-from speechre.model.checkpoint import Checkpoint, load_checkpoint, prepare_place, replaced_folder, save_checkpoint
+from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from speechre.model.folders import prepare_place, replaced_folder
 from speechre.reader.folder import load_text_model
 from speechre.types import Utterance
 

@@ -11,22 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechre.model.quantize import quantize_rows
+from speechre.model.quantize import quantize_matrix
 
 # bfloat16 keeps 8 bits: rounding to nearest is off by at most 2^-9 of the value. The accumulation in float32 and the
 # scales are far below the doubled bound that is used here.
 _BFLOAT16_ERROR = 2.0**-8
 _CANDIDATES_MAX = 2048
 """A row; with more than that left, the full product is cheaper."""
-_ROWS_AT_ONCE = 4096  # so that preparing needs little memory beside the integers
-
-
-def _as_integers(weight_VD: Tensor) -> tuple[Tensor, Tensor, float, float]:
-    """8-bit integers and each row's scale, then the largest length of a row's error and of a row."""
-    integers_VD, scale_V = quantize_rows(weight_VD)
-    rounded_VD = integers_VD * scale_V[:, None]
-    error = float((weight_VD - rounded_VD).norm(dim=1).max())
-    return integers_VD, scale_V, error, float(rounded_VD.norm(dim=1).max())
 
 
 class BestToken:
@@ -39,11 +30,9 @@ class BestToken:
         self._is_rough = weight_VD.device.type == "cpu" and weight_VD.dtype == torch.float32
         if not self._is_rough:
             return
-        parts = [_as_integers(part_VD) for part_VD in torch.split(weight_VD.detach(), _ROWS_AT_ONCE)]
-        self._integers_VD = torch.cat([integers_VD for integers_VD, _, _, _ in parts])
-        self._scale_V = torch.cat([scale_V for _, scale_V, _, _ in parts])
-        self._error = max(error for _, _, error, _ in parts)
-        self._norm = max(norm for _, _, _, norm in parts)
+        self._integers_VD, self._scale_V, lost_V = quantize_matrix(weight_VD)
+        self._error = float(lost_V.max())
+        self._norm = float((weight_VD.detach().norm(dim=1) + lost_V).max())  # of a rounded row, at most
         self._ones_V = torch.ones(len(weight_VD), dtype=torch.bfloat16)
         self._floor_V = torch.zeros(len(weight_VD)).masked_fill_(~allowed_V, -torch.inf)
 

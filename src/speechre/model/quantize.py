@@ -38,6 +38,20 @@ def quantize_rows(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     return (rows_ND / scales_N[:, None]).round().to(torch.int8), scales_N
 
 
+_ROWS_AT_ONCE = 4096  # so that little memory is needed beside the integers
+
+
+def quantize_matrix(matrix_VD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`quantize_rows`, and how long the part (V,) of each row is that rounding took away."""
+    parts = []
+    for rows_ND in torch.split(matrix_VD.detach(), _ROWS_AT_ONCE):
+        integers_ND, scale_N = quantize_rows(rows_ND)
+        lost_N = torch.addcmul(rows_ND, integers_ND.float(), scale_N[:, None], value=-1).norm(dim=1)
+        parts.append((integers_ND, scale_N, lost_N))
+    integers_VD, scale_V, lost_V = (torch.cat(part) for part in zip(*parts, strict=True))
+    return integers_VD, scale_V, lost_V
+
+
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse: float32 tensors, and integers that were no weights. Raises ``KeyError`` on a scale without rows."""
     state = {name: tensor for name, tensor in packed.items() if not name.endswith(SCALE)}

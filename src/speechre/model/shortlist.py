@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from speechre.model.quantize import quantize_rows
+from speechre.model.quantize import quantize_matrix
 
 SHORTLIST_SIZE = 64
 """Words a row that are scored again."""
@@ -22,7 +22,6 @@ _DEVIATIONS = 6.0
 """A rough score's error is a sum of many rounding errors, so it hardly ever is more standard deviations than these."""
 _ZERO_POINT = 128  # what zero is among the states' unsigned integers
 _BLOCK = 64
-_ROWS_AT_ONCE = 4096  # so that preparing needs little memory beside the integers
 
 
 def highest(rows_GN: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -46,14 +45,7 @@ class IntegerProduct:
 
     def __init__(self, weight_VD: Tensor, bias_V: Tensor) -> None:
         """``bias_V`` is 0 or minus infinity."""
-        parts = [quantize_rows(part_VD) for part_VD in torch.split(weight_VD, _ROWS_AT_ONCE)]
-        integers_VD, scale_V = (torch.cat(part) for part in zip(*parts, strict=True))
-        self.lost_V = torch.cat(
-            [
-                torch.addcmul(rows_VD, part_VD.float(), scales_V[:, None], value=-1).norm(dim=1)
-                for rows_VD, (part_VD, scales_V) in zip(torch.split(weight_VD, _ROWS_AT_ONCE), parts, strict=True)
-            ]
-        )
+        integers_VD, scale_V, self.lost_V = quantize_matrix(weight_VD)
         """How long the part of each row is that rounding took away."""
         self._packed = torch.ops.onednn.qlinear_prepack(integers_VD, None)
         self._scale_V = scale_V

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from speechre.errors import CheckpointError
-from speechre.model.checkpoint import file_sha256, replaced_folder
+from speechre.model.checkpoint import file_sha256
+from speechre.model.folders import replaced_folder
 from speechre.reader.reader import TextModel, text_model_of
 
 MODEL_TYPE = "speechre-text"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechre.errors import ConfigError, UsageError
-from speechre.model.checkpoint import prepare_place
+from speechre.model.folders import prepare_place
 from speechre.reader.folder import load_text_model, save_text_model
 from speechre.reader.reader import TextModel
 from speechre.reader.spans import Example

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from speechre.config import Config
 from speechre.errors import CheckpointError, ConfigError
-from speechre.model.checkpoint import file_sha256, replaced_by_interrupted, replaced_folder
+from speechre.model.checkpoint import file_sha256
+from speechre.model.folders import replaced_by_interrupted, replaced_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
