@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from speechre import Extractor
 from speechre.audio import at_speed
@@ -80,30 +81,59 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     decode = replace(checkpoint.config.decode, second_share=0.4)
     checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
     listener = Listener(model, "cpu", decode)
-    engine = Extractor(checkpoint).engine
     short, long = noise(1.0, 1), noise(26.0, 2)  # 26 s are 32.5 at this speed
-    hearings = FurtherHearings(engine, checkpoint, listener, is_read=True)
-    of_short, of_long = hearings.of([short, long])
-    assert [one.share for one in of_short] == pytest.approx([0.3, 0.2, 0.2])
+    hearings = FurtherHearings(checkpoint, listener, is_read=True)
+    (replay,) = hearings.replays([long, short])
+    assert (replay.utterance, replay.share) == (1, pytest.approx(0.3))
+    assert torch.equal(replay.mel, mel_of(at_speed(short, SLOWER), checkpoint))
+    of_short, of_long = hearings.by_the_second([short, long])
+    assert [one.share for one in of_short] == pytest.approx([0.2, 0.2])
     assert [one.share for one in of_long] == [0.4]
-    assert of_short[0] == Hearing(engine.transcribe([mel_of(at_speed(short, SLOWER), checkpoint)])[0], 0.3)
-    # Beside a neighbour sums are rounded otherwise.
-    alone = listener.transcribe([short])[0]
-    assert [one.text for one in of_short[1].readings] == [one.text for one in alone]
-    assert [one.share for one in of_short[1].readings] == pytest.approx([one.share for one in alone], abs=1e-5)
-    assert FurtherHearings(engine, checkpoint, listener, is_read=False).of([short]) == [[]]
-    assert FurtherHearings(engine, checkpoint_at(model, 1.0), None, is_read=True).of([short]) == [[]]
+    for heard, sound in zip(of_short, (short, at_speed(short, SLOWER)), strict=True):
+        # Beside a neighbour sums are rounded otherwise.
+        alone = listener.transcribe([sound])[0]
+        assert [one.text for one in heard.readings] == [one.text for one in alone]
+        assert [one.share for one in heard.readings] == pytest.approx([one.share for one in alone], abs=1e-5)
+    unread = FurtherHearings(checkpoint, listener, is_read=False)
+    assert (unread.replays([short]), unread.by_the_second([short])) == ([], [[]])
+    once = FurtherHearings(checkpoint_at(model, 1.0), None, is_read=True)
+    assert (once.replays([short]), once.by_the_second([short])) == ([], [[]])
 
 
-def test_memory_is_planned_for_the_slowest(model: str) -> None:
+@pytest.mark.parametrize("transcript_beams", [1, BEAMS])
+def test_replays_are_heard_as_apart(model: str, transcript_beams: int) -> None:
+    checkpoint = checkpoint_at(model, 1.0, SLOWER)
+    decode = replace(checkpoint.config.decode, transcript_beams=transcript_beams)
+    checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
+    engine = Extractor(checkpoint).engine
+    sounds = [noise(1.0, 1), noise(26.0, 2), noise(2.0, 3)]  # the second is too long to be heard slower
+    mels = [mel_of(sound, checkpoint) for sound in sounds]
+    replays = FurtherHearings(checkpoint, None, is_read=True).replays(sounds)
+    assert [replay.utterance for replay in replays] == [0, 2]
+    heard: list[list[Hearing]] = [[] for _ in sounds]
+    for replay in replays:
+        heard[replay.utterance].append(Hearing(engine.transcribe([replay.mel])[0], replay.share))
+    together, apart = engine.decode(mels, replays=replays), engine.decode(mels, heard=heard)
+    for one, other in zip(together, apart, strict=True):
+        assert one.transcript == other.transcript
+        assert one.times == other.times
+        assert {o: [g.ids for g in gs] for o, gs in one.generations.items()} == {
+            o: [g.ids for g in gs] for o, gs in other.generations.items()
+        }
+        assert [t.text for t in one.transcripts] == [t.text for t in other.transcripts]
+        shares = [[t.share for t in decoded.transcripts] for decoded in (one, other)]
+        assert shares[0] == pytest.approx(shares[1], abs=1e-4)
+
+
+def test_memory_is_planned_for_all_hearings_of_the_slowest(model: str) -> None:
     checkpoint = checkpoint_at(model, 1.0, 0.5)
     sizes, config = checkpoint.network.config, checkpoint.config
     usual = replace(config.decode, speeds=(1.0,))
-    slow = predicted_growth_mib(sizes, config.model, config.decode, 2, 10.0)
-    assert slow == predicted_growth_mib(sizes, config.model, usual, 2, 20.0)
-    assert predicted_growth_mib(sizes, config.model, config.decode, 2, 30.0) == predicted_growth_mib(
-        sizes, config.model, usual, 2, 30.0
-    )
+    twice = predicted_growth_mib(sizes, config.model, config.decode, 2, 10.0)
+    as_long = predicted_growth_mib(sizes, config.model, usual, 2, 20.0)
+    as_many = predicted_growth_mib(sizes, config.model, usual, 4, 20.0)
+    assert as_long < twice
+    assert twice == pytest.approx(as_many, rel=0.1)
     unread, usual_unread = replace(config.decode, reader=False), replace(usual, reader=False)
     assert predicted_growth_mib(sizes, config.model, unread, 2, 10.0) == predicted_growth_mib(
         sizes, config.model, usual_unread, 2, 10.0

@@ -7,7 +7,7 @@ hides, and every token carries its own position. So an item's answer does not de
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -21,8 +21,15 @@ from speechre.decode.alignment import TranscriptTimes, alignment_heads, token_ch
 from speechre.decode.constraints import Copying, TokenGrammar
 from speechre.decode.rules import Rules
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
-from speechre.decode.transcripts import Hearing, Transcript, TranscriptWriter, WeighedTranscript, weighed_transcripts
-from speechre.model.backbone import KeyValues
+from speechre.decode.transcripts import (
+    Hearing,
+    Replay,
+    Transcript,
+    TranscriptWriter,
+    WeighedTranscript,
+    weighed_transcripts,
+)
+from speechre.model.backbone import Decoder, KeyValues
 from speechre.model.bfloat16 import hearing_in_bfloat16
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
@@ -53,13 +60,33 @@ class Decoded:
 class Timing:
     """Seconds spent so far, by stage; for benchmarks."""
 
-    hearings_s: float = 0.0  # by a second listener and at other speeds
-    encoder_s: float = 0.0
-    transcript_s: float = 0.0
+    hearings_s: float = 0.0  # by a second listener
+    encoder_s: float = 0.0  # of all speeds
+    transcript_s: float = 0.0  # of all speeds
     alignment_s: float = 0.0
     prefill_s: float = 0.0
     orders_s: float = 0.0
     num_steps: int = 0
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What the encoder heard of each sound, and the keys and values of it that the decoder's rows attend to."""
+
+    encoded: Encoded
+    cross: list[KeyValues]
+
+    def first(self, count: int) -> _Heard:
+        """Of the first ``count`` sounds alone, no longer than the longest of these."""
+        encoded = self.encoded.first(count)
+        length = encoded.states.shape[1]
+        cross = [KeyValues(*(part[:count, :, :length].contiguous() for part in parts)) for parts in self.cross]
+        return _Heard(encoded, cross)
+
+    def rows(self, decoder: Decoder, watched_layers: Iterable[int] = ()) -> DecoderRows:
+        """New rows, one a sound."""
+        mask = self.encoded.mask
+        return DecoderRows(decoder, self.cross, None if mask is None else mask[:, None, None, :], watched_layers)
 
 
 class DecodingEngine:
@@ -99,19 +126,20 @@ class DecodingEngine:
         mels: Sequence[Tensor],
         relations: Sequence[Collection[str]] | None = None,
         heard: Sequence[Sequence[Hearing]] | None = None,
+        replays: Sequence[Replay] = (),
     ) -> list[Decoded]:
         """Log-mels (M, F_i), each at most 30 s, to one :class:`Decoded` each, in the same sequence.
 
-        ``relations`` names the types of each relation prompt; without it the relation head does. ``heard`` is what was
-        heard of each besides, by another listener or at another speed: of all readings of ``transcript_beams`` the one
-        with the fewest expected errors is the transcript.
+        ``relations`` names the types of each relation prompt; without it the relation head does. ``replays`` are heard
+        too, and their transcripts written in the same search; ``heard`` is what another listener heard of each. Of all
+        readings of ``transcript_beams`` the one with the fewest expected errors is the transcript.
         """
         start = self._clock()
+        everything = self._hear([*mels, *(replay.mel for replay in replays)])
+        first = everything.first(len(mels)) if replays else everything
         with self._hearing():
-            encoded = self._ears.encode(mels)
-            probabilities_BR = self._ears.relation_logits(encoded).float().sigmoid()
-        cross, cross_mask = self._cross_memory(encoded)
-        rows = DecoderRows(self._decoder, cross, cross_mask, {layer for layer, _ in self._alignment_heads})
+            probabilities_BR = self._ears.relation_logits(first.encoded).float().sigmoid()
+        rows = first.rows(self._decoder, {layer for layer, _ in self._alignment_heads})
         self.timing.encoder_s += self._clock() - start
         start = self._clock()
         hidden_BD = rows.feed([self.sequencer.start_ids()] * len(mels))
@@ -119,9 +147,10 @@ class DecodingEngine:
         transcripts: list[Transcript] | None = None
         if self.model.transcript:
             start = self._clock()
-            transcripts = self._write_transcripts(rows, hidden_BD, encoded, cross, cross_mask, heard)
+            transcripts = self._write_transcripts(rows, hidden_BD, everything, heard, replays)
             self.timing.transcript_s += self._clock() - start
-        times = self._align(rows, transcripts, encoded.num_frames.tolist())
+        del everything  # what was heard at other speeds has been read
+        times = self._align(rows, transcripts, first.encoded.num_frames.tolist())
         spans = None
         if self.config.copy_entities and transcripts is not None:
             spans = [Copying(transcript.ids, self.sequencer) for transcript in transcripts]
@@ -133,12 +162,7 @@ class DecodingEngine:
     @torch.inference_mode()
     def transcribe(self, mels: Sequence[Tensor]) -> list[tuple[WeighedTranscript, ...]]:
         """What may have been said in each, the likeliest first: :meth:`decode` without relations and orders."""
-        with self._hearing():
-            encoded = self._ears.encode(mels)
-        cross, cross_mask = self._cross_memory(encoded)
-        rows = DecoderRows(self._decoder, cross, cross_mask)
-        beams = self._transcript_writer.search(rows, encoded.num_frames.tolist())
-        return [weighed_transcripts(ours, self.sequencer.tokenizer.decode_text) for ours in beams]
+        return [self._weighed(beams) for beams in self._search_transcripts(self._hear(mels))]
 
     @property
     def _transcript_writer(self) -> TranscriptWriter:
@@ -150,12 +174,12 @@ class DecodingEngine:
         device = self.network.device.type
         return torch.autocast(device, torch.bfloat16) if self.hears_in_bfloat16 else nullcontext()
 
-    def _cross_memory(self, encoded: Encoded) -> tuple[list[KeyValues], Tensor | None]:
-        """What the decoder's rows attend to, and which of it is real."""
+    def _hear(self, mels: Sequence[Tensor]) -> _Heard:
+        """The encoder's pass over log-mels."""
         with self._hearing():
+            encoded = self._ears.encode(mels)
             cross = self._ears.cross_memory(encoded)
-        mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-        return [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross], mask
+        return _Heard(encoded, [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross])
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""
@@ -170,21 +194,37 @@ class DecodingEngine:
         self,
         rows: DecoderRows,
         hidden_BD: Tensor,
-        encoded: Encoded,
-        cross: list[KeyValues],
-        cross_mask: Tensor | None,
+        everything: _Heard,
         heard: Sequence[Sequence[Hearing]] | None,
+        replays: Sequence[Replay],
     ) -> list[Transcript]:
-        """What each utterance says; the prompts of ``rows`` then hold it."""
-        num_frames, writer = encoded.num_frames.tolist(), self._transcript_writer
-        others = heard or [()] * len(num_frames)
-        if self.config.transcript_beams == 1:
-            written = writer.write(rows, hidden_BD, num_frames)
-            return [writer.own(beams, ours) for beams, ours in zip(written, others, strict=True)]
-        beams = writer.search(DecoderRows(self._decoder, cross, cross_mask), num_frames)
-        transcripts = [writer.told(ours, theirs) for ours, theirs in zip(beams, others, strict=True)]
+        """What each utterance says; the prompts of ``rows`` then hold it. ``everything`` is the utterances, and behind
+        them their replays.
+        """
+        writer, num_utterances = self._transcript_writer, len(hidden_BD)
+        is_greedy = self.config.transcript_beams == 1
+        choose = writer.own if is_greedy else writer.told
+        by_others = heard or [()] * num_utterances
+        if is_greedy and not replays:
+            beams = writer.write(rows, hidden_BD, everything.encoded.num_frames.tolist())
+            return [choose(ours, theirs) for ours, theirs in zip(beams, by_others, strict=True)]
+        beams = self._search_transcripts(everything)
+        own, replayed = beams[:num_utterances], beams[num_utterances:]
+        again: list[list[Hearing]] = [[] for _ in own]
+        for replay, theirs in zip(replays, replayed, strict=True):
+            again[replay.utterance].append(Hearing(self._weighed(theirs), replay.share))
+        transcripts = [
+            choose(first, [*ours, *theirs]) for first, ours, theirs in zip(own, again, by_others, strict=True)
+        ]
         rows.feed([transcript.ids for transcript in transcripts])
         return transcripts
+
+    def _search_transcripts(self, heard: _Heard) -> list[tuple[Generation, ...]]:
+        """The transcripts of each sound, best first."""
+        return self._transcript_writer.search(heard.rows(self._decoder), heard.encoded.num_frames.tolist())
+
+    def _weighed(self, beams: Sequence[Generation]) -> tuple[WeighedTranscript, ...]:
+        return weighed_transcripts(beams, self.sequencer.tokenizer.decode_text)
 
     def _align(
         self, rows: DecoderRows, transcripts: list[Transcript] | None, num_frames: Sequence[int]

@@ -52,14 +52,14 @@ def predicted_growth_mib(
     """
     if batch_size < 1 or not 0 < duration_s <= _WINDOW_S:
         raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
-    if decode.reader:  # nobody else reads what is heard at other speeds
-        duration_s = min(_WINDOW_S, duration_s / min(decode.speeds))
+    speeds = decode.speeds if decode.reader else decode.speeds[:1]  # nobody else reads what is heard at other speeds
+    duration_s = min(_WINDOW_S, duration_s / min(speeds))
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
     longest = round(heard_s * _FRAMES_PER_S)
     num_frames = batch_size * longest
     hearing = _hearing_floats(sizes, longest)
-    writing = _writing_floats(sizes, model, decode, batch_size, num_frames, duration_s)
-    heard = num_frames * (2 * sizes.num_mel_bins + sizes.d_model)  # features and states of all recordings
+    writing = _writing_floats(sizes, model, decode, batch_size, num_frames, duration_s, len(speeds))
+    heard = len(speeds) * num_frames * (2 * sizes.num_mel_bins + sizes.d_model)  # features and states of all
     return _FIRST_BATCH_MIB + (heard + max(hearing, writing)) * _FLOAT_BYTES / _MIB
 
 
@@ -72,10 +72,16 @@ def _hearing_floats(sizes: WhisperConfig, num_frames: int) -> float:
 
 
 def _writing_floats(
-    sizes: WhisperConfig, model: ModelConfig, decode: DecodeConfig, batch_size: int, num_frames: int, duration_s: float
+    sizes: WhisperConfig,
+    model: ModelConfig,
+    decode: DecodeConfig,
+    batch_size: int,
+    num_frames: int,
+    duration_s: float,
+    num_speeds: int,
 ) -> float:
-    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits. The transcript's search and that
-    of the orders come one after the other: the wider one counts.
+    """Decoder rows: cross-attention memory, prompts, what each row writes, and logits. The transcripts' search, of all
+    speeds at once, and that of the orders come one after the other: the wider one counts.
     """
     token = 2.0 * sizes.decoder_layers * sizes.d_model  # keys and values of all layers
     num_rows = batch_size * len(decode.orders) * decode.beams
@@ -91,10 +97,11 @@ def _writing_floats(
     copied = cache / sizes.decoder_layers if decode.beams > 1 else 0.0
     logits = _LOGIT_COPIES * num_rows * num_words
     orders = cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)
-    if not model.transcript or decode.transcript_beams == 1:
+    if not model.transcript or (decode.transcript_beams == 1 and num_speeds == 1):
         return orders
-    num_beams = batch_size * decode.transcript_beams
-    heard = token * (_CROSS_ROOM * num_frames + _CACHE_ROOM * num_beams * num_transcript)
+    num_beams = batch_size * num_speeds * decode.transcript_beams
+    num_heard = num_frames * (num_speeds + (num_speeds > 1))  # what the orders read has a copy of its own
+    heard = token * (_CROSS_ROOM * num_heard + _CACHE_ROOM * num_beams * num_transcript)
     return max(orders, heard * (1 + 1 / sizes.decoder_layers) + _LOGIT_COPIES * num_beams * sizes.vocab_size)
 
 

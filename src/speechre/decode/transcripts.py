@@ -76,6 +76,15 @@ class Hearing:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The sound of one utterance of a batch at another speed, for the same network to hear beside its first hearing."""
+
+    utterance: int  # which of the batch
+    mel: Tensor  # log-mel (M, F), F at most 3000
+    share: float  # as a :class:`Hearing` has it
+
+
 def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hearing]) -> tuple[WeighedTranscript, ...]:
     """What was heard of one recording in several hearings, the first one's transcripts first, each hearing's as far as
     it is believed. A text that several wrote has all their beliefs.

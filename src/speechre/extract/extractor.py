@@ -113,7 +113,7 @@ class Extractor:
             is_rounded = self.engine.hears_in_bfloat16 and self.engine.network.device.type == "cpu"
             self._reader = TextReader(checkpoint.reader.in_bfloat16() if is_rounded else checkpoint.reader)
         self._second = self._second_listener()
-        self._hearings = FurtherHearings(self.engine, checkpoint, self._second, is_read=self._reader is not None)
+        self._hearings = FurtherHearings(checkpoint, self._second, is_read=self._reader is not None)
         sizes, model = checkpoint.network.config, config.model
         if self._second is not None:  # memory is planned for the wider of the two, and for the longer window
             sizes = max(sizes, self._second.sizes, key=lambda one: one.d_model)
@@ -387,9 +387,10 @@ class Extractor:
         self._freed_memory.hears(sum(chunk.duration_s for _, chunk in chunks))
         sounds = [chunk.samples for _, chunk in chunks]
         start = perf_counter()
-        heard = self._hearings.of(sounds)
+        heard = self._hearings.by_the_second(sounds)
         self.engine.timing.hearings_s += perf_counter() - start
-        decoded = self.engine.decode([mel_of(samples, self.checkpoint) for samples in sounds], prompts, heard)
+        mels = [mel_of(samples, self.checkpoint) for samples in sounds]
+        decoded = self.engine.decode(mels, prompts, heard, self._hearings.replays(sounds))
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = expected_beliefs(

@@ -1,25 +1,25 @@
 """Hearing a recording more than once: by a second listener, and at other speeds.
 
 Played a little slower, the same sound is misheard elsewhere. What all hearings say goes to the text reader, each as far
-as it is believed (:func:`speechre.decode.transcripts.pooled_transcripts`).
+as it is believed (:func:`speechre.decode.transcripts.pooled_transcripts`). A listener writes the transcripts of all
+speeds in one search: a few rows more cost little beside what every step reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from speechre.audio import at_speed
-from speechre.decode.engine import DecodingEngine
-from speechre.decode.transcripts import Hearing, WeighedTranscript
+from speechre.decode.transcripts import Hearing, Replay
 from speechre.extract.listener import Listener, mel_of
 from speechre.model.checkpoint import Checkpoint
 from speechre.model.log_mel import WINDOW_SAMPLES
 
-Transcribe = Callable[[Sequence[NDArray[Any]]], list[tuple[WeighedTranscript, ...]]]
-"""Sounds (samples at 16 kHz, at most 30 s) to their transcripts, the likeliest first."""
+Sounds = Sequence[NDArray[Any]]
+"""Samples at 16 kHz, at most 30 s each."""
 
 
 class FurtherHearings:
@@ -29,38 +29,45 @@ class FurtherHearings:
     longer than 30 s at some speed is not heard at that one.
     """
 
-    def __init__(
-        self, engine: DecodingEngine, checkpoint: Checkpoint, second: Listener | None, *, is_read: bool
-    ) -> None:
-        """``engine`` is that of the first hearing, ``second`` a second listener. Without a text reader (``is_read``)
-        nobody would read what these hear, so there are none.
+    def __init__(self, checkpoint: Checkpoint, second: Listener | None, *, is_read: bool) -> None:
+        """``second`` is a second listener. Without a text reader (``is_read``) nobody would read what these hear, so
+        there are none.
         """
         decode = checkpoint.config.decode
-        second_share = decode.second_share if second is not None else 0.0
+        self._checkpoint = checkpoint
+        self._second = second if is_read else None
+        self._second_share = decode.second_share if self._second is not None else 0.0
+        self._speeds = decode.speeds if is_read else decode.speeds[:1]
 
-        def transcribe(sounds: Sequence[NDArray[Any]]) -> list[tuple[WeighedTranscript, ...]]:
-            return engine.transcribe([mel_of(samples, checkpoint) for samples in sounds])
+    def replays(self, sounds: Sounds) -> list[Replay]:
+        """What the model itself hears again, at its other speeds."""
+        share = 1 - self._second_share
+        return [
+            Replay(i, mel_of(played, self._checkpoint), share / num_hearings)
+            for i, played, num_hearings in self._played(sounds, self._speeds[1:])
+        ]
 
-        self._speeds = decode.speeds
-        self._passes: list[tuple[Transcribe, float, float]] = []
-        """Who hears, how far that listener is believed in all its hearings, and at which speed."""
-        if is_read:
-            self._passes += [(transcribe, 1 - second_share, speed) for speed in self._speeds[1:]]
-        if is_read and second is not None:
-            self._passes += [(second.transcribe, second_share, speed) for speed in self._speeds]
-
-    def of(self, sounds: Sequence[NDArray[Any]]) -> list[list[Hearing]]:
-        """The further hearings of each of some sounds (samples at 16 kHz, at most 30 s)."""
-        num_hearings = [sum(_fits(samples, speed) for speed in self._speeds) for samples in sounds]
+    def by_the_second(self, sounds: Sounds) -> list[list[Hearing]]:
+        """What the second listener hears of each, at every speed."""
         heard: list[list[Hearing]] = [[] for _ in sounds]
-        for transcribe, share, speed in self._passes:
-            chosen = [i for i, samples in enumerate(sounds) if _fits(samples, speed)]
-            if not chosen:
-                continue
-            played = [sounds[i] if speed == 1 else at_speed(sounds[i], speed) for i in chosen]
-            for i, readings in zip(chosen, transcribe(played), strict=True):
-                heard[i].append(Hearing(readings, share / num_hearings[i]))
+        if self._second is not None:
+            all_played = self._played(sounds, self._speeds)
+            transcripts = self._second.transcribe([played for _, played, _ in all_played])
+            for (i, _, num_hearings), readings in zip(all_played, transcripts, strict=True):
+                heard[i].append(Hearing(readings, self._second_share / num_hearings))
         return heard
+
+    def _played(self, sounds: Sounds, speeds: Sequence[float]) -> list[tuple[int, NDArray[Any], int]]:
+        """Speed by speed, the place of every sound that is heard at it, its samples as played, and at how many of all
+        speeds a listener hears it.
+        """
+        num_hearings = [sum(_fits(samples, speed) for speed in self._speeds) for samples in sounds]
+        return [
+            (i, samples if speed == 1 else at_speed(samples, speed), num_hearings[i])
+            for speed in speeds
+            for i, samples in enumerate(sounds)
+            if _fits(samples, speed)
+        ]
 
 
 def _fits(samples: NDArray[Any], speed: float) -> bool:

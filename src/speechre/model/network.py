@@ -34,6 +34,14 @@ class Encoded(NamedTuple):
     num_frames: Tensor
     mask: Tensor | None
 
+    def first(self, count: int) -> Encoded:
+        """The first ``count`` items alone, no longer than the longest of these."""
+        num_frames_B = self.num_frames[:count]
+        shortest, longest = int(num_frames_B.min()), int(num_frames_B.max())
+        is_padded = self.mask is not None and shortest < longest
+        mask_BS = self.mask[:count, :longest] if is_padded and self.mask is not None else None
+        return Encoded(self.states[:count, :longest], num_frames_B, mask_BS)
+
 
 class SpeechReNetwork(nn.Module):
     """``whisper`` and ``relation_head``; the decoding engine and the objectives drive its parts."""
