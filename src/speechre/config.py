@@ -123,6 +123,8 @@ class DecodeConfig:
     second_listener: str = ""  # a model, or whisper:NAME, that hears too; the reader reads its transcripts as well
     second_share: float = 0.45  # the belief in the second listener before anything was heard; the rest is this model's
     speeds: tuple[float, ...] = (1.0,)  # at which recordings are heard for the reader; 1 first: as they are
+    names: tuple[str, ...] = ()  # known beforehand: a transcript that is searched with beams rather writes these
+    name_bonus: float = 3.0  # what each token of a known name scores beside its log-probability
     reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
 
 
@@ -264,6 +266,8 @@ def _check(config: Config, where: str) -> None:
         and len(set(decode.speeds)) == len(decode.speeds) <= 8
         and all(0.5 <= speed <= 2 for speed in decode.speeds),
         "decode.min_votes": decode.min_votes >= 1,
+        "decode.names": all(name.strip() for name in decode.names),
+        "decode.name_bonus": 0 <= decode.name_bonus <= 20,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,
         "decode.relation_threshold": 0.0 <= decode.relation_threshold <= 1.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechre.cli.loading import loading
@@ -35,6 +36,8 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "transcript_beams": args.transcript_beams,
         "second_listener": "" if args.second_listener == "none" else args.second_listener,
         "speeds": args.speeds,
+        "names": None if args.names is None else read_names(args.names),
+        "name_bonus": args.name_bonus,
         "threshold": args.threshold,
         "reader": args.use_reader,
     }
@@ -47,6 +50,22 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     if vad != "energy":
         overrides["vad"] = vad
     return ExtractorSettings(args.model, choose_device(args.device), args.batch_size, overrides)
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The known names of a file, one a line, each once; empty lines and those that begin with # do not count.
+
+    Raises :class:`UsageError` for a file that cannot be read or has none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--names {path}: {error}; expected a text file in UTF-8, a name a line") from error
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    names = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not names:
+        raise UsageError(f"--names {path}: no name in it; expected one a line, or leave the option out")
+    return names
 
 
 @loading()

@@ -62,6 +62,17 @@ def probability(text: str) -> float:
     return value
 
 
+def name_bonus(text: str) -> float:
+    """A number from 0 to 20."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 20:
+        raise argparse.ArgumentTypeError(f'got "{text}", expected a number from 0 to 20')
+    return value
+
+
 def speed_list(text: str) -> tuple[float, ...]:
     """``1,0.9`` as numbers; what they must be is the config's to say."""
     try:
@@ -118,6 +129,18 @@ def add_decoding(parser: Parser, fits_threshold: bool = False) -> None:
         metavar="1,SPEED,...",
         help="hear each recording at these speeds, from 0.5 to 2, 1 first; the text reader reads what was heard at any "
         "of them (default: the model's)",
+    )
+    parser.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="names that may be said, one a line: of participants, customers, places; transcripts rather write these",
+    )
+    parser.add_argument(
+        "--name-bonus",
+        type=name_bonus,
+        metavar="B",
+        help="what each token of a known name scores beside its log-probability, 0 to 20 (default: the model's)",
     )
     parser.add_argument(
         "--threshold",

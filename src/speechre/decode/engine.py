@@ -27,6 +27,7 @@ from speechre.decode.transcripts import (
     Transcript,
     TranscriptWriter,
     WeighedTranscript,
+    num_searched,
     weighed_transcripts,
 )
 from speechre.model.backbone import Decoder, KeyValues
@@ -76,11 +77,16 @@ class _Heard:
     encoded: Encoded
     cross: list[KeyValues]
 
-    def first(self, count: int) -> _Heard:
-        """Of the first ``count`` sounds alone, no longer than the longest of these."""
-        encoded = self.encoded.first(count)
+    def __len__(self) -> int:
+        return len(self.encoded.states)
+
+    def part(self, start: int, end: int) -> _Heard:
+        """Of some sounds alone, no longer than the longest of these."""
+        if end - start >= len(self):
+            return self
+        encoded = self.encoded.part(slice(start, end))
         length = encoded.states.shape[1]
-        cross = [KeyValues(*(part[:count, :, :length].contiguous() for part in parts)) for parts in self.cross]
+        cross = [KeyValues(*(part[start:end, :, :length].contiguous() for part in parts)) for parts in self.cross]
         return _Heard(encoded, cross)
 
     def rows(self, decoder: Decoder, watched_layers: Iterable[int] = ()) -> DecoderRows:
@@ -136,7 +142,7 @@ class DecodingEngine:
         """
         start = self._clock()
         everything = self._hear([*mels, *(replay.mel for replay in replays)])
-        first = everything.first(len(mels)) if replays else everything
+        first = everything.part(0, len(mels))
         with self._hearing():
             probabilities_BR = self._ears.relation_logits(first.encoded).float().sigmoid()
         rows = first.rows(self._decoder, {layer for layer, _ in self._alignment_heads})
@@ -221,7 +227,12 @@ class DecodingEngine:
 
     def _search_transcripts(self, heard: _Heard) -> list[tuple[Generation, ...]]:
         """The transcripts of each sound, best first."""
-        return self._transcript_writer.search(heard.rows(self._decoder), heard.encoded.num_frames.tolist())
+        size = num_searched(self.config)
+        found: list[tuple[Generation, ...]] = []
+        for start in range(0, len(heard), size):
+            part = heard.part(start, start + size)
+            found += self._transcript_writer.search(part.rows(self._decoder), part.encoded.num_frames.tolist())
+        return found
 
     def _weighed(self, beams: Sequence[Generation]) -> tuple[WeighedTranscript, ...]:
         return weighed_transcripts(beams, self.sequencer.tokenizer.decode_text)

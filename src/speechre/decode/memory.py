@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from speechre.config import DecodeConfig, ModelConfig
+from speechre.decode.transcripts import ROWS_AT_ONCE
 from speechre.model.heap import trim_heap
 from speechre.model.log_mel import WINDOW_SAMPLES
 from speechre.model.relation_head import CHANNELS
@@ -99,8 +100,9 @@ def _writing_floats(
     orders = cache + copied + max(logits, 3 * batch_size * sizes.vocab_size)
     if not model.transcript or (decode.transcript_beams == 1 and num_speeds == 1):
         return orders
-    num_beams = batch_size * num_speeds * decode.transcript_beams
-    num_heard = num_frames * (num_speeds + (num_speeds > 1))  # what the orders read has a copy of its own
+    num_beams = min(batch_size * num_speeds * decode.transcript_beams, max(ROWS_AT_ONCE, decode.transcript_beams))
+    is_apart = num_speeds > 1 or batch_size * decode.transcript_beams > ROWS_AT_ONCE
+    num_heard = num_frames * (num_speeds + is_apart)  # what is read at once, and by the orders, has a copy of its own
     heard = token * (_CROSS_ROOM * num_heard + _CACHE_ROOM * num_beams * num_transcript)
     return max(orders, heard * (1 + 1 / sizes.decoder_layers) + _LOGIT_COPIES * num_beams * sizes.vocab_size)
 

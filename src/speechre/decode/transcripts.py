@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from speechre.config import DecodeConfig
 from speechre.decode.constraints import transcript_mask
+from speechre.decode.names import NameBias, Names
 from speechre.decode.repetition import circle_of, said_once
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
 from speechre.metrics import edit_distance, normalize_text
@@ -27,6 +28,9 @@ from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.model.shortlist import MAX_COUNT, Shortlist, has_integer_kernel
 from speechre.model.tokenizer import Tokenizer
+
+ROWS_AT_ONCE = 40
+"""Beams of a search for transcripts; more would gain nothing, and take memory (docs/performance.md)."""
 
 # Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
 _TOKENS_PER_S = 10
@@ -138,6 +142,11 @@ def _log_sum(log_weights: Sequence[float]) -> float:
     return highest + math.log(math.fsum(math.exp(log_weight - highest) for log_weight in log_weights))
 
 
+def num_searched(config: DecodeConfig) -> int:
+    """Of how many sounds the transcripts are searched at once."""
+    return max(1, ROWS_AT_ONCE // config.transcript_beams)
+
+
 class _Words:
     """The rules of a transcript: any word may follow, and the relation prompt's first token ends it.
 
@@ -147,9 +156,12 @@ class _Words:
 
     vocabulary: Tensor | None = None
 
-    def __init__(self, end_id: int, num_rows: int, shortlist: Shortlist | None = None) -> None:
+    def __init__(
+        self, end_id: int, num_rows: int, shortlist: Shortlist | None = None, names: NameBias | None = None
+    ) -> None:
         self._end_id = end_id
         self._shortlist = shortlist
+        self._names = names
         self._written: list[tuple[int, ...]] = [()] * num_rows
 
     def mask(self, logits_NU: Tensor) -> Tensor:
@@ -175,6 +187,8 @@ class _Words:
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
         """Row i goes on from row ``parents[i]`` with ``tokens[i]``; for None it stays where it is."""
+        if self._names is not None:
+            self._names.advance(parents, tokens)
         pairs = zip(parents, tokens, strict=True)
         self._written = [
             self._written[parent] if token is None else (*self._written[parent], token) for parent, token in pairs
@@ -188,9 +202,11 @@ class TranscriptWriter:
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
+        self._names = Names(config.names, sequencer.tokenizer.encode_text)
+        self._name_bonus = config.name_bonus
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
-        weight_VD = network.whisper.output_weight()
+        self._weight_VD = weight_VD = network.whisper.output_weight()
         self._shortlist: Shortlist | None = None
         is_fast = config.step_weights == "float16" and network.device.type == "cpu"
         self._next_word: Callable[[Tensor], list[int]] = self._likeliest
@@ -251,8 +267,13 @@ class TranscriptWriter:
         hidden_ND = rows.feed(starts)
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
         end_id = self._sequencer.relations_id
-        words = _Words(end_id, len(num_frames), self._shortlist)
+        names = None
+        if self._names:
+            names = NameBias(self._names, self._name_bonus, self._weight_VD, len(num_frames))
+        words = _Words(end_id, len(num_frames), self._shortlist, names)
         best_next = words.best_of_shortlist if self._shortlist else best_by_logits(self._project, words)
+        if names is not None:
+            best_next = names.best(best_next, lambda row: words.forced(row) is not None)
         search_groups(rows, hidden_ND, best_next, words, groups, 1, end_id)
         return [_cut_circles(group.best()) for group in groups]
 

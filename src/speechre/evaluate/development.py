@@ -64,7 +64,7 @@ def dev_evaluator(
         raise DataError(
             "data.dev: no utterance of 30 s or less to score during training; cut them or leave data.dev out"
         )
-    decode = replace(config.decode, beams=1, transcript_beams=1)
+    decode = replace(config.decode, beams=1, transcript_beams=1, names=())
     rule = vote_rule(decode)
     gold = {utterance.id: utterance.triplets for utterance in chosen}
 

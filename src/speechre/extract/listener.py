@@ -39,8 +39,8 @@ class Listener:
 
     def __init__(self, name: str, device: str, decode: DecodeConfig) -> None:
         """``name`` is a model folder's, a shipped model's or, behind :data:`PLAIN`, that of a plain Whisper. It
-        searches with as many beams as ``decode``, the first listener's settings; a plain Whisper computes like that one
-        too.
+        searches with as many beams as ``decode``, the first listener's settings, and for the same known names; a plain
+        Whisper computes like that one too.
 
         Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript.
         """
@@ -52,7 +52,8 @@ class Listener:
                 f'second listener {name}: {checkpoint.model_id} writes no transcript; choose one that does, or "none"'
             )
         # Its own text reader and its orders are not asked.
-        settings = replace(config.decode, transcript_beams=decode.transcript_beams, second_listener="")
+        shared = {key: getattr(decode, key) for key in ("transcript_beams", "names", "name_bonus")}
+        settings = replace(config.decode, **shared, second_listener="")
         self.model_id = name if is_plain else checkpoint.model_id
         self.sizes = checkpoint.network.config
         self.model = config.model

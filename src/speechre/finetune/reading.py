@@ -26,7 +26,8 @@ _LEARNING_RATE, _HEAD_LEARNING_RATE = 2e-4, 2e-3  # few steps: docs/experiments.
 def hearing_only(checkpoint: Checkpoint) -> Checkpoint:
     """The same model, which writes transcripts and, but for one token of one order behind them, nothing else."""
     decode = checkpoint.config.decode
-    short = replace(decode, orders=decode.orders[:1], beams=1, transcript_beams=1, max_new_tokens=1, reader=False)
+    greedy = replace(decode, beams=1, transcript_beams=1, names=())
+    short = replace(greedy, orders=decode.orders[:1], max_new_tokens=1, reader=False)
     return replace(checkpoint, config=replace(checkpoint.config, decode=short), reader=None)
 
 

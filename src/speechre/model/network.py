@@ -34,13 +34,13 @@ class Encoded(NamedTuple):
     num_frames: Tensor
     mask: Tensor | None
 
-    def first(self, count: int) -> Encoded:
-        """The first ``count`` items alone, no longer than the longest of these."""
-        num_frames_B = self.num_frames[:count]
+    def part(self, items: slice) -> Encoded:
+        """Some items alone, no longer than the longest of these."""
+        num_frames_B = self.num_frames[items]
         shortest, longest = int(num_frames_B.min()), int(num_frames_B.max())
         is_padded = self.mask is not None and shortest < longest
-        mask_BS = self.mask[:count, :longest] if is_padded and self.mask is not None else None
-        return Encoded(self.states[:count, :longest], num_frames_B, mask_BS)
+        mask_BS = self.mask[items, :longest] if is_padded and self.mask is not None else None
+        return Encoded(self.states[items, :longest], num_frames_B, mask_BS)
 
 
 class SpeechReNetwork(nn.Module):

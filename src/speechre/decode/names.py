@@ -1,0 +1,148 @@
+"""Names that are known before a recording is heard: those of a meeting's participants, of customers, of places.
+
+A name that was heard wrong is lost for every triplet it stands in, and rare names are heard wrong. In the search for
+the transcript, every token along a known name scores more than the network gives it (shallow fusion with a trie; Zhao
+et al. 2019, "Shallow-fusion end-to-end contextual biasing"), so a name that sounds like what was said is written as it
+is known. What a row gained by tokens of a name that it then leaves unfinished is taken back: only whole names are worth
+anything.
+
+Shape letters: N rows, D width, V vocabulary, C candidates, U tokens that some row may go on along a name with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from speechre.decode.search import BestNext
+
+
+@dataclass
+class _Node:
+    """A place in the trie: where the names that begin with one sequence of tokens go on."""
+
+    children: dict[int, _Node] = field(default_factory=dict)
+    is_end: bool = False
+
+
+class Names:
+    """Known names as a trie of their tokens."""
+
+    def __init__(self, names: Iterable[str], encode: Callable[[str], Sequence[int]]) -> None:
+        """``encode`` gives a text's tokens, as they stand in a transcript: behind a blank."""
+        self.root = _Node()
+        for name in names:
+            node = self.root
+            for token in encode(f" {name}"):
+                node = node.children.setdefault(token, _Node())
+            node.is_end = node is not self.root
+
+    def __bool__(self) -> bool:
+        return bool(self.root.children)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How far along a name a row is, and what it gained since it last had finished one."""
+
+    node: _Node
+    owed: float = 0.0
+
+
+class NameBias:
+    """The rows of one search along known names."""
+
+    def __init__(self, names: Names, bonus: float, weight_VD: Tensor, num_rows: int) -> None:
+        """``bonus`` is what a token of a name scores beside its log-probability; ``weight_VD`` projects a row's state
+        to the logits.
+        """
+        self._root, self._bonus, self._weight_VD = names.root, bonus, weight_VD
+        self._start = _Place(names.root)
+        self._places = [self._start] * num_rows
+        self._column_of = {token: column for column, token in enumerate(names.root.children)}
+        self._first_U = torch.tensor(list(names.root.children), device=weight_VD.device)
+        self._first_UD = weight_VD[self._first_U]
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
+        """As :meth:`speechre.decode.search.Rules.advance`."""
+        before = self._places
+        self._places = [
+            before[parent] if token is None else self._next(before[parent], token)
+            for parent, token in zip(parents, tokens, strict=True)
+        ]
+
+    def _next(self, place: _Place, token: int) -> _Place:
+        node = place.node.children.get(token)
+        owed = place.owed
+        if node is None:
+            node, owed = self._root.children.get(token), 0.0
+        if node is None:
+            return self._start
+        return _Place(node, 0.0 if node.is_end else owed + self._bonus)
+
+    def best(self, best_next: BestNext, is_over: Callable[[int], bool]) -> BestNext:
+        """The best next tokens of each row when names count, of those that ``best_next`` finds and those that begin a
+        name or go on along one. Rows that are over (``is_over``) keep what they have.
+        """
+
+        def best(hidden_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
+            log_probs_NC, tokens_NC = best_next(hidden_ND, count)
+            free = [row for row in range(len(hidden_ND)) if not is_over(row)]
+            if free:
+                rows = torch.tensor(free, device=hidden_ND.device)
+                log_probs_NC[rows], tokens_NC[rows] = self._weighed(
+                    hidden_ND[rows], log_probs_NC[rows], tokens_NC[rows], [self._places[row] for row in free]
+                )
+            return log_probs_NC, tokens_NC
+
+        return best
+
+    def _weighed(
+        self, hidden_ND: Tensor, log_probs_NC: Tensor, tokens_NC: Tensor, places: Sequence[_Place]
+    ) -> tuple[Tensor, Tensor]:
+        """The best of both, as many as there were."""
+        going_on = [place.node.children if place.node is not self._root else {} for place in places]
+        further = {token: column for column, token in enumerate(dict.fromkeys(t for ours in going_on for t in ours))}
+        named_U, weight_UD = self._first_U, self._first_UD
+        if further:
+            more = torch.tensor(list(further), device=named_U.device)
+            named_U, weight_UD = torch.cat([named_U, more]), torch.cat([weight_UD, self._weight_VD[more]])
+        # The best token's log-probability is known, and so, from its logit, what every logit is off from its own by.
+        best_N1 = (hidden_ND * self._weight_VD[tokens_NC[:, 0]]).sum(1, keepdim=True)
+        named_NU = hidden_ND @ weight_UD.T - best_N1 + log_probs_NC[:, :1]
+        named_NU += self._gains(places, going_on, further, named_NU)
+        owed_N1 = torch.tensor([[place.owed] for place in places], device=named_NU.device)
+        known = self._root.children
+        is_named = [
+            [token in known or token in ours for token in row]
+            for row, ours in zip(tokens_NC.tolist(), going_on, strict=True)
+        ]
+        others_NC = (log_probs_NC - owed_N1).masked_fill_(torch.tensor(is_named, device=owed_N1.device), -torch.inf)
+        scores = torch.cat([others_NC, named_NU], dim=1)
+        tokens = torch.cat([tokens_NC, named_U.expand(len(scores), -1)], dim=1)
+        best, index = scores.topk(tokens_NC.shape[1], dim=1)
+        return best, tokens.gather(1, index)
+
+    def _gains(
+        self,
+        places: Sequence[_Place],
+        going_on: Sequence[Collection[int]],
+        further: Mapping[int, int],
+        like_NU: Tensor,
+    ) -> Tensor:
+        """What each row gains (N, U) by a token that begins a name, for which it leaves the one that it is in, and by
+        one of ``further`` (token -> column behind the first) that goes on along its own; minus infinity for those of
+        other rows, and where the first kind is the second kind too.
+        """
+        num_first = len(self._column_of)
+        gains_NU = torch.full_like(like_NU, -torch.inf)
+        for row, (place, tokens) in enumerate(zip(places, going_on, strict=True)):
+            gains_NU[row, :num_first] = self._bonus - place.owed
+            if tokens:
+                gains_NU[row, [num_first + further[token] for token in tokens]] = self._bonus
+                twice = [self._column_of[token] for token in tokens if token in self._column_of]
+                gains_NU[row, twice] = -torch.inf
+        return gains_NU
