@@ -3,9 +3,10 @@
     python benchmarks/known_names.py MANIFEST [--model NAME|DIR] [--bonus 1,2,3] [--others MANIFEST] [--every N]
                                      [--json FILE]
 
-The rows: no names; those of all entities of the set, so that each recording's own lie among those of all others; these
-and as many or more that nobody says in it, the entities of ``--others``; and the latter alone, which is what a list
-that misses costs. Boundary protocol, intervals of 95 % (bootstrap); words as in ``speechre evaluate``.
+The rows: no names; those of all entities of the set, in the plain form of its texts, so that each recording's own lie
+among those of all others; these and others that nobody says in it, the entities of ``--others``; and the latter alone,
+which is what a list that misses costs. Boundary protocol, intervals of 95 % (bootstrap); words as in ``speechre
+evaluate``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechre.data.plain_text import plain_utterance
 from speechre.data.store import read_manifest
 from speechre.evaluate.run import describe_machine, sum_word_errors, word_errors
 from speechre.extract.extractor import Extractor
@@ -60,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def names_of(utterances: Iterable[Utterance]) -> list[str]:
-    """The texts of all entities, each once, sorted."""
-    return sorted({entity.text for utterance in utterances for entity in utterance.entities})
+    """The texts of all entities but those of the type "Other" (numbers, dates), as a transcript has them, each once."""
+    plain = map(plain_utterance, utterances)
+    return sorted({entity.text for one in plain for entity in one.entities if entity.type != "Other"})
 
 
 def row(

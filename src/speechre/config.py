@@ -99,6 +99,10 @@ class TrainConfig:
     device: str = "auto"
 
 
+MAX_NAME_CHARS = 100
+"""The longest known name."""
+
+
 @dataclass(frozen=True)
 class DecodeConfig:
     """Inference: stored with the model as its defaults, changed per call."""
@@ -147,6 +151,7 @@ class Config:
         if "orders" not in data.get("decode", {}):  # a model of fewer orders decodes its own
             config = dataclasses.replace(config, decode=dataclasses.replace(config.decode, orders=config.model.orders))
         _check(config, where)
+        check_names(config)
         return config
 
 
@@ -266,7 +271,6 @@ def _check(config: Config, where: str) -> None:
         and len(set(decode.speeds)) == len(decode.speeds) <= 8
         and all(0.5 <= speed <= 2 for speed in decode.speeds),
         "decode.min_votes": decode.min_votes >= 1,
-        "decode.names": all(name.strip() for name in decode.names),
         "decode.name_bonus": 0 <= decode.name_bonus <= 20,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
         "decode.threshold": 0.0 <= decode.threshold <= 1.0,
@@ -290,6 +294,26 @@ def _check(config: Config, where: str) -> None:
             section, key = name.split(".")
             value = getattr(getattr(config, section), key)
             raise ConfigError(f"{where}: {name} is {value}, which is out of range (see docs/training.md)")
+
+
+def check_names(config: Config) -> None:
+    """Raises :class:`ConfigError` where known names cannot be found, or are no names."""
+    decode = config.decode
+    if not decode.names:
+        return
+    if not config.model.transcript:
+        raise ConfigError("known names: this model writes no transcript; choose one that does, or leave them out")
+    if decode.transcript_beams == 1:
+        raise ConfigError(
+            "known names: the transcript is written greedily here, and names are found by a search; ask for "
+            "transcript_beams of 2 or more (--transcript-beams 5)"
+        )
+    for name in decode.names:
+        is_text = name.encode("utf-8", "replace").decode() == name
+        if not is_text or not 0 < len(name.strip()) <= MAX_NAME_CHARS:
+            raise ConfigError(
+                f"known names: got {name[:40]!r} of {len(name)} characters; expected text of 1 to {MAX_NAME_CHARS}"
+            )
 
 
 def recipe_path(name_or_path: str) -> Path:

@@ -23,6 +23,7 @@ def test_one_name_a_line(tmp_path: Path) -> None:
     [
         (None, "No such file"),
         (b"\n# nobody\n", "no name in it; expected one a line, or leave the option out"),
+        (b"Ann\n" + b"x" * 101, '"x{40}..." has 101 characters; expected a name a line, of at most 100'),
         ("Åse".encode("latin-1"), "can't decode byte .*; expected a text file in UTF-8, a name a line"),
     ],
 )
@@ -49,7 +50,12 @@ def test_a_recording_is_heard_with_known_names(
     assert "Zoltan Quux" in transcripts[1]
     assert transcripts[2] == transcripts[0]
     assert main(["extract", str(sound), "--model", str(tiny_model_dir), "--names", str(names)]) == 2
-    assert "known names: tiny@" in capsys.readouterr().err
+    assert "known names: the transcript is written greedily here" in capsys.readouterr().err
+    assert main([*command, "--name-bonus", "2"]) == 2
+    assert "--name-bonus has no effect without --names" in capsys.readouterr().err
+    assert main([*command, "--names", str(names), "--output", str(names)]) == 2
+    assert names.read_text() == "Zoltan Quux\n"
+    assert "names.txt" in capsys.readouterr().err
     assert main([*command, "--name-bonus", "-1"]) == 2
     assert 'got "-1", expected a number from 0 to 20' in capsys.readouterr().err
 
@@ -59,5 +65,7 @@ def test_evaluation_knows_them_too(manifest: Path, tiny_model_dir: Path, tmp_pat
     names.write_text("Zoltan Quux\n")
     command = ["evaluate", str(manifest), "--model", str(tiny_model_dir), "--transcript-beams", "2"]
     known = ["--names", str(names), "--name-bonus", "20", "--predictions", str(predictions)]
-    assert main([*command, *known]) == 0
+    assert main([*command, *known, "--report", str(tmp_path / "report")]) == 0
     assert "Zoltan Quux" in predictions.read_text(encoding="utf-8")
+    for name in ("report.md", "report.html"):
+        assert "; 1 known names." in (tmp_path / "report" / name).read_text(encoding="utf-8")

@@ -68,6 +68,7 @@ def measured_and_predicted(
         orders=config.decode.orders[:orders],
         beams=beams,
         transcript_beams=1,
+        speeds=(1.0,),
         max_new_tokens=longest,
     )
     sizes = checkpoint.network.config

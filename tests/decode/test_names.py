@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from speechre import Extractor
+from speechre.config import Config
 from speechre.decode.engine import DecodingEngine
-from speechre.decode.names import NameBias, Names
-from speechre.decode.search import BestNext
-from speechre.errors import ConfigError, UsageError
+from speechre.decode.names import NameBias, Names, _Node
+from speechre.decode.search import BestNext, Generation
+from speechre.decode.transcripts import _with_gains, weighed_transcripts
+from speechre.errors import ConfigError
 from speechre.extract.listener import mel_of
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from tests.conftest import noise
@@ -67,10 +70,37 @@ class Search:
         ((1, 2, 3, 4, 2, 5, 0), (1, 1, 1, 1, 1, 1, 0)),
         ((9, 3, 5), (0, 0, 0)),  # these are inside of names only
         ((2, 5, 2, 9), (1, 1, 1, -1)),
+        ((4, 4, 9), (1, 0, 0)),  # told again
+        ((1, 2, 3, 1, 2, 3, 9), (1, 1, 1, 1, -1, 0, 0)),
+        ((1, 2, 1, 2, 3, 9), (1, 1, 1, -1, 1, 0)),  # only "a" is new
+        ((1, 4, 1, 4, 9), (1, 0, 1, -1, 0)),
     ],
 )
-def test_whole_names_gain_and_others_give_back(tokens: tuple[int, ...], gains: tuple[int, ...]) -> None:
-    assert Search().gains(tokens) == pytest.approx([BONUS * gain for gain in gains], abs=1e-4)
+def test_whole_names_gain_once_and_others_give_back(tokens: tuple[int, ...], gains: tuple[int, ...]) -> None:
+    search = Search()
+    assert search.gains(tokens) == pytest.approx([BONUS * gain for gain in gains], abs=1e-4)
+    for end in range(len(tokens) + 1):
+        gained, owed = search.bias.gain(tokens[:end])
+        assert gained == pytest.approx(BONUS * sum(gains[:end]))
+        after = search.bias.gain((*tokens[:end], 9))[0]  # no name goes on with it
+        assert gained - owed == pytest.approx(after)
+
+
+def test_names_in_any_form(tiny_model_dir: Path) -> None:
+    encode = load_checkpoint(str(tiny_model_dir)).tokenizer.encode_text
+
+    def paths(node: _Node, before: tuple[int, ...] = ()) -> set[tuple[int, ...]]:
+        ends = {before} if node.is_end else set()
+        return ends.union(*(paths(child, (*before, token)) for token, child in node.children.items()))
+
+    def found(*names: str) -> set[tuple[int, ...]]:
+        return paths(Names(names, encode).root)
+
+    assert found("  Zoltan   Quux ") == found("Zoltan Quux") == {tuple(encode(" Zoltan Quux"))}
+    assert found(unicodedata.normalize("NFD", "Åse")) == found("Åse")
+    assert found("Washington, D.C.") == {tuple(encode(" Washington, D.C.")), tuple(encode(" Washington, D.C"))}
+    assert found("   ", ".") == {tuple(encode(" ."))}
+    assert not Names([], encode)
 
 
 def test_rows_go_on_from_their_parents_and_those_that_are_over_stay() -> None:
@@ -95,6 +125,28 @@ def test_rows_go_on_from_their_parents_and_those_that_are_over_stay() -> None:
     plain = set(search.all_tokens()(hidden, 4)[1][0].tolist())
     assert few == sorted(plain | {1, 2, 4}, key=lambda token: -score(0, token))[:4]
     assert set(few) - plain
+
+
+def test_beams_that_were_cut_off_give_back_what_they_owe() -> None:
+    bias = Search().bias
+    whole, cut = Generation((1, 2, 3, 4, 9), -3.0 + 4 * BONUS, True), Generation((9, 4, 1), -2.0 + 2 * BONUS, False)
+    better = Generation((9, 9), -1.0, False)
+    told = _with_gains((whole, cut, better), bias)
+    assert [(one.ids, one.log_prob, one.gain) for one in told] == [
+        (whole.ids, whole.log_prob, 4 * BONUS),
+        (cut.ids, -2.0 + BONUS, BONUS),
+        (better.ids, -1.0, 0.0),
+    ]
+    assert told == tuple(sorted(told, key=lambda one: (not one.is_finished, -one.log_prob)))
+    circle = Generation((4,) * 24, -1.0 + BONUS, True)
+    assert _with_gains((circle,), bias)[0].gain == BONUS
+
+
+def test_a_hearing_is_not_believed_for_its_names() -> None:
+    beams = (Generation((1, 2), -4.0 + 2 * BONUS, True, 2 * BONUS), Generation((1, 9), -4.0, True))
+    named, other = weighed_transcripts(beams, str)
+    assert named.share > other.share
+    assert named.log_prob == other.log_prob == -4.0
 
 
 def engine_with(checkpoint: Checkpoint, **decode: object) -> DecodingEngine:
@@ -122,10 +174,13 @@ def test_the_search_writes_what_is_known(tiny_model_dir: Path, step_weights: str
 
 
 def test_names_that_would_have_no_effect_are_refused(tiny_model_dir: Path) -> None:
-    with pytest.raises(UsageError, match=r"known names: .* writes its transcript greedily here.*transcript-beams 5"):
+    with pytest.raises(ConfigError, match=r"known names: the transcript is written greedily here.*transcript-beams 5"):
         Extractor.from_pretrained(tiny_model_dir, names=["Ann"])
-    with pytest.raises(ConfigError, match=r"decode\.names is \(' ',\), which is out of range"):
-        Extractor.from_pretrained(tiny_model_dir, names=[" "], transcript_beams=2)
+    with pytest.raises(ConfigError, match="known names: the transcript is written greedily"):
+        Config.from_dict({"decode": {"names": ["Ann"]}})
+    for name, shown in ((" ", "' ' of 1 characters"), ("x" * 101, "xxx' of 101"), ("\ud800", r"'\\ud800' of 1")):
+        with pytest.raises(ConfigError, match=rf"known names: got .*{shown}.*; expected text of 1 to 100"):
+            Extractor.from_pretrained(tiny_model_dir, names=[name], transcript_beams=2)
     checkpoint = load_checkpoint(str(tiny_model_dir))
     config = checkpoint.config
     mute = replace(
@@ -133,5 +188,5 @@ def test_names_that_would_have_no_effect_are_refused(tiny_model_dir: Path) -> No
         model=replace(config.model, transcript=False),
         decode=replace(config.decode, names=("Ann",), transcript_beams=2),
     )
-    with pytest.raises(UsageError, match="writes no transcript; choose a model that does"):
+    with pytest.raises(ConfigError, match="writes no transcript; choose one that does"):
         Extractor(replace(checkpoint, config=mute))

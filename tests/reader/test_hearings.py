@@ -100,16 +100,21 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     assert (once.replays([short]), once.by_the_second([short])) == ([], [[]])
 
 
+@pytest.mark.parametrize("rows_at_once", [40, 6])  # 6: two sounds a search
+@pytest.mark.parametrize("longest_s", [26.0, 3.0])  # 26 s are too long to be heard slower
 @pytest.mark.parametrize("transcript_beams", [1, BEAMS])
-def test_replays_are_heard_as_apart(model: str, transcript_beams: int) -> None:
+def test_replays_are_heard_as_apart(
+    model: str, transcript_beams: int, longest_s: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechre.decode.transcripts.ROWS_AT_ONCE", rows_at_once)
     checkpoint = checkpoint_at(model, 1.0, SLOWER)
     decode = replace(checkpoint.config.decode, transcript_beams=transcript_beams)
     checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
     engine = Extractor(checkpoint).engine
-    sounds = [noise(1.0, 1), noise(26.0, 2), noise(2.0, 3)]  # the second is too long to be heard slower
+    sounds = [noise(1.0, 1), noise(longest_s, 2), noise(2.0, 3)]
     mels = [mel_of(sound, checkpoint) for sound in sounds]
     replays = FurtherHearings(checkpoint, None, is_read=True).replays(sounds)
-    assert [replay.utterance for replay in replays] == [0, 2]
+    assert [replay.utterance for replay in replays] == ([0, 2] if longest_s > 24 else [0, 1, 2])
     heard: list[list[Hearing]] = [[] for _ in sounds]
     for replay in replays:
         heard[replay.utterance].append(Hearing(engine.transcribe([replay.mel])[0], replay.share))
@@ -133,7 +138,7 @@ def test_memory_is_planned_for_all_hearings_of_the_slowest(model: str) -> None:
     as_long = predicted_growth_mib(sizes, config.model, usual, 2, 20.0)
     as_many = predicted_growth_mib(sizes, config.model, usual, 4, 20.0)
     assert as_long < twice
-    assert twice == pytest.approx(as_many, rel=0.1)
+    assert as_many < twice < 1.3 * as_many
     unread, usual_unread = replace(config.decode, reader=False), replace(usual, reader=False)
     assert predicted_growth_mib(sizes, config.model, unread, 2, 10.0) == predicted_growth_mib(
         sizes, config.model, usual_unread, 2, 10.0

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechre.cli.options import Commands, add_decoding, add_protocol, add_report
+from speechre.cli.options import Commands, add_decoding, add_names, add_protocol, add_report
 from speechre.cli.output import Output, check_replaces_no_input, open_output, print_tables, with_progress
 from speechre.cli.report import open_report
 from speechre.errors import DataError, UsageError
@@ -37,6 +37,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--predictions", type=Path, metavar="FILE.jsonl", help="write one extraction a line here")
     parser.add_argument("--json", action="store_true", help="one JSON object, fractions from 0 to 1")
     add_decoding(parser)
+    add_names(parser)
     parser.add_argument(
         "--relation-prompt",
         choices=("predicted", "gold", "none", "all"),
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     utterances = read_manifest(args.manifest)
     inputs = [args.manifest, *(utterance.audio.path for utterance in utterances if utterance.audio is not None)]
+    inputs += [] if args.names is None else [args.names]
     check_replaces_no_input(args.predictions, inputs)
     check_recordings(args.manifest, utterances)
     write = open_report(args, inputs)

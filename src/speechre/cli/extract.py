@@ -21,7 +21,7 @@ from speechre.cli.graph import (
     check_graph_arguments,
 )
 from speechre.cli.loading import loading
-from speechre.cli.options import Commands, add_decoding, add_output, positive_int
+from speechre.cli.options import Commands, add_decoding, add_names, add_output, positive_int
 from speechre.cli.output import (
     Output,
     check_replaces_no_input,
@@ -72,6 +72,7 @@ def add_parser(commands: Commands) -> None:
     add_output(parser, "the extractions")
     add_merging(parser)
     add_decoding(parser)
+    add_names(parser)
     parser.add_argument(
         "--vad",
         choices=("energy", "silero"),
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_detector(args.vad)
     files = find_audio_files(args.files)
-    check_replaces_no_input(args.output, files)
+    check_replaces_no_input(args.output, [*files, *([] if args.names is None else [args.names])])
     suffix = "" if args.output is None else args.output.suffix.lower()
     style = args.format or SUFFIXES.get(suffix, "table")
     check_graph_arguments(args, style, files)

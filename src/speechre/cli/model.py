@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechre.cli.loading import loading
+from speechre.config import MAX_NAME_CHARS
 from speechre.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "transcript_beams": args.transcript_beams,
         "second_listener": "" if args.second_listener == "none" else args.second_listener,
         "speeds": args.speeds,
-        "names": None if args.names is None else read_names(args.names),
-        "name_bonus": args.name_bonus,
+        **known_names(args),
         "threshold": args.threshold,
         "reader": args.use_reader,
     }
@@ -52,6 +52,15 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     return ExtractorSettings(args.model, choose_device(args.device), args.batch_size, overrides)
 
 
+def known_names(args: argparse.Namespace) -> dict[str, Any]:
+    """What ``--names`` and ``--name-bonus`` ask for, of a command that has them. Raises :class:`UsageError`."""
+    if getattr(args, "names", None) is None:
+        if getattr(args, "name_bonus", None) is not None:
+            raise UsageError("--name-bonus has no effect without --names; add it, or leave the bonus out")
+        return {}
+    return {"names": read_names(args.names), "name_bonus": args.name_bonus}
+
+
 def read_names(path: Path) -> tuple[str, ...]:
     """The known names of a file, one a line, each once; empty lines and those that begin with # do not count.
 
@@ -63,6 +72,12 @@ def read_names(path: Path) -> tuple[str, ...]:
         raise UsageError(f"--names {path}: {error}; expected a text file in UTF-8, a name a line") from error
     lines = (" ".join(line.split()) for line in text.splitlines())
     names = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    long = next((name for name in names if len(name) > MAX_NAME_CHARS), None)
+    if long is not None:
+        raise UsageError(
+            f'--names {path}: "{long[:40]}..." has {len(long)} characters; expected a name a line, of at most '
+            f"{MAX_NAME_CHARS}"
+        )
     if not names:
         raise UsageError(f"--names {path}: no name in it; expected one a line, or leave the option out")
     return names

@@ -131,18 +131,6 @@ def add_decoding(parser: Parser, fits_threshold: bool = False) -> None:
         "of them (default: the model's)",
     )
     parser.add_argument(
-        "--names",
-        type=Path,
-        metavar="FILE",
-        help="names that may be said, one a line: of participants, customers, places; transcripts rather write these",
-    )
-    parser.add_argument(
-        "--name-bonus",
-        type=name_bonus,
-        metavar="B",
-        help="what each token of a known name scores beside its log-probability, 0 to 20 (default: the model's)",
-    )
-    parser.add_argument(
         "--threshold",
         type=probability,
         metavar="P",
@@ -175,6 +163,22 @@ def add_decoding(parser: Parser, fits_threshold: bool = False) -> None:
         default="auto",
         metavar="NAME",
         help="auto (the default: a GPU where there is one), cpu, cuda, cuda:1, mps",
+    )
+
+
+def add_names(parser: Parser) -> None:
+    """Names that the user knows beforehand."""
+    parser.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="names that may be said, one a line: of participants, customers, places; transcripts rather write these",
+    )
+    parser.add_argument(
+        "--name-bonus",
+        type=name_bonus,
+        metavar="B",
+        help="what each token of a known name scores beside its log-probability, 0 to 20 (default: the model's)",
     )
 
 

@@ -86,7 +86,12 @@ class _Heard:
             return self
         encoded = self.encoded.part(slice(start, end))
         length = encoded.states.shape[1]
-        cross = [KeyValues(*(part[start:end, :, :length].contiguous() for part in parts)) for parts in self.cross]
+        # Copies, so that the others' can be forgotten.
+        layout = torch.contiguous_format
+        cross = [
+            KeyValues(*(part[start:end, :, :length].clone(memory_format=layout) for part in parts))
+            for parts in self.cross
+        ]
         return _Heard(encoded, cross)
 
     def rows(self, decoder: Decoder, watched_layers: Iterable[int] = ()) -> DecoderRows:

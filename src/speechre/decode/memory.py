@@ -102,7 +102,7 @@ def _writing_floats(
         return orders
     num_beams = min(batch_size * num_speeds * decode.transcript_beams, max(ROWS_AT_ONCE, decode.transcript_beams))
     is_apart = num_speeds > 1 or batch_size * decode.transcript_beams > ROWS_AT_ONCE
-    num_heard = num_frames * (num_speeds + is_apart)  # what is read at once, and by the orders, has a copy of its own
+    num_heard = num_frames * (num_speeds + 2 * is_apart)  # what is read at once, and by the orders, are copies
     heard = token * (_CROSS_ROOM * num_heard + _CACHE_ROOM * num_beams * num_transcript)
     return max(orders, heard * (1 + 1 / sizes.decoder_layers) + _LOGIT_COPIES * num_beams * sizes.vocab_size)
 

@@ -3,14 +3,15 @@
 A name that was heard wrong is lost for every triplet it stands in, and rare names are heard wrong. In the search for
 the transcript, every token along a known name scores more than the network gives it (shallow fusion with a trie; Zhao
 et al. 2019, "Shallow-fusion end-to-end contextual biasing"), so a name that sounds like what was said is written as it
-is known. What a row gained by tokens of a name that it then leaves unfinished is taken back: only whole names are worth
-anything.
+is known. What a row gained by tokens of a name that it then leaves unfinished is taken back, and a name that it has
+told before gains nothing more: only whole names are worth anything, once.
 
 Shape letters: N rows, D width, V vocabulary, C candidates, U tokens that some row may go on along a name with.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -35,10 +36,13 @@ class Names:
         """``encode`` gives a text's tokens, as they stand in a transcript: behind a blank."""
         self.root = _Node()
         for name in names:
-            node = self.root
-            for token in encode(f" {name}"):
-                node = node.children.setdefault(token, _Node())
-            node.is_end = node is not self.root
+            text = unicodedata.normalize("NFC", " ".join(name.split()))
+            # What ends in a period goes on otherwise before a comma, which is one token with it.
+            for form in {text, text.removesuffix(".")} - {""}:
+                node = self.root
+                for token in encode(f" {form}"):
+                    node = node.children.setdefault(token, _Node())
+                node.is_end = node is not self.root
 
     def __bool__(self) -> bool:
         return bool(self.root.children)
@@ -46,10 +50,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """How far along a name a row is, and what it gained since it last had finished one."""
+    """How far along a name a row is, what it gained since it last had finished one, and where those it told end."""
 
     node: _Node
     owed: float = 0.0
+    told: frozenset[int] = frozenset()  # ids of nodes
 
 
 class NameBias:
@@ -63,6 +68,7 @@ class NameBias:
         self._start = _Place(names.root)
         self._places = [self._start] * num_rows
         self._column_of = {token: column for column, token in enumerate(names.root.children)}
+        self._column_of_node = {id(node): column for column, node in enumerate(names.root.children.values())}
         self._first_U = torch.tensor(list(names.root.children), device=weight_VD.device)
         self._first_UD = weight_VD[self._first_U]
 
@@ -80,8 +86,28 @@ class NameBias:
         if node is None:
             node, owed = self._root.children.get(token), 0.0
         if node is None:
-            return self._start
-        return _Place(node, 0.0 if node.is_end else owed + self._bonus)
+            return _Place(self._root, 0.0, place.told)
+        if node.is_end:
+            return _Place(node, 0.0, place.told | {id(node)})
+        return _Place(node, owed + self._bonus, place.told)
+
+    def _gain(self, node: _Node, owed: float, place: _Place) -> float:
+        """What a row that owes so much gains by a token that brings it to ``node``."""
+        return -owed if node.is_end and id(node) in place.told else self._bonus
+
+    def gain(self, ids: Sequence[int]) -> tuple[float, float]:
+        """What a row that wrote all of ``ids`` gained, and what of it it owes at their end."""
+        place, gained = self._start, 0.0
+        for token in ids:
+            node = place.node.children.get(token)
+            if node is not None:
+                gained += self._gain(node, place.owed, place)
+            else:
+                node = self._root.children.get(token)
+                gained -= place.owed
+                gained += 0.0 if node is None else self._gain(node, 0.0, place)
+            place = self._next(place, token)
+        return gained, place.owed
 
     def best(self, best_next: BestNext, is_over: Callable[[int], bool]) -> BestNext:
         """The best next tokens of each row when names count, of those that ``best_next`` finds and those that begin a
@@ -141,8 +167,9 @@ class NameBias:
         gains_NU = torch.full_like(like_NU, -torch.inf)
         for row, (place, tokens) in enumerate(zip(places, going_on, strict=True)):
             gains_NU[row, :num_first] = self._bonus - place.owed
-            if tokens:
-                gains_NU[row, [num_first + further[token] for token in tokens]] = self._bonus
-                twice = [self._column_of[token] for token in tokens if token in self._column_of]
-                gains_NU[row, twice] = -torch.inf
+            told = [self._column_of_node[node] for node in place.told if node in self._column_of_node]
+            gains_NU[row, told] = -place.owed
+            for token in tokens:
+                gains_NU[row, num_first + further[token]] = self._gain(place.node.children[token], place.owed, place)
+            gains_NU[row, [self._column_of[token] for token in tokens if token in self._column_of]] = -torch.inf
         return gains_NU

@@ -3,7 +3,8 @@
 The algorithm, which the tests repeat without batch and cache: at each step the 2K best continuations of a group's live
 beams are ranked by log-probability. Those among the first K that end the sequence are finished; the best K others live
 on. With K = 1 the group is done at its first end. Otherwise it is done when K hypotheses are finished and no live beam
-can still beat the worst of the best K, even if it lost no more probability up to the longest length allowed.
+can still beat the worst of the best K, even if it lost no more probability up to the longest length allowed (what it
+may still gain by known names is not foreseen).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from speechre.model.shortlist import highest
 @dataclass(frozen=True)
 class Generation:
     """One finished sequence: its tokens without the end, its log-probability, and whether it came to its end by
-    itself.
+    itself. ``gain`` is what known names brought (:mod:`speechre.decode.names`), which ``log_prob`` has in it.
     """
 
     ids: tuple[int, ...]
     log_prob: float
     is_finished: bool
+    gain: float = 0.0
 
     def score(self, length_penalty: float) -> float:
         """What beams are ranked by: log-probability over (length with the end) ** length_penalty."""

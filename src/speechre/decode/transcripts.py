@@ -45,7 +45,8 @@ class WeighedTranscript:
     """One reading of the sound and its share of the belief in all of them.
 
     ``log_prob`` is what its listener said of it before anything was compared: the log-probability of writing just this,
-    0 where it is not known (greedy transcripts), minus infinity for one that came to no end by itself.
+    without what known names gained, 0 where it is not known (greedy transcripts), minus infinity for one that came to
+    no end by itself.
     """
 
     text: str
@@ -62,7 +63,7 @@ def weighed_transcripts(
     texts = [decode_text(beam.ids).strip() for beam in beams]
     proofs: dict[str, list[float]] = {text: [] for text in texts}
     for text, beam in zip(texts, beams, strict=True):
-        proofs[text].append(beam.log_prob if beam.is_finished else -math.inf)
+        proofs[text].append(beam.log_prob - beam.gain if beam.is_finished else -math.inf)
     total = _log_sum([beam.log_prob for beam in beams])
     shares = dict.fromkeys(texts, 0.0)
     for text, beam in zip(texts, beams, strict=True):
@@ -275,7 +276,10 @@ class TranscriptWriter:
         if names is not None:
             best_next = names.best(best_next, lambda row: words.forced(row) is not None)
         search_groups(rows, hidden_ND, best_next, words, groups, 1, end_id)
-        return [_cut_circles(group.best()) for group in groups]
+        found = [group.best() for group in groups]
+        if names is not None:
+            found = [_with_gains(beams, names) for beams in found]
+        return [_cut_circles(beams) for beams in found]
 
     def own(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
         """The best of this model's own ``beams``, whatever else was ``heard``, which counts in the shares."""
@@ -304,6 +308,17 @@ def _in_tokens(reading: WeighedTranscript, heard: Sequence[Hearing], tokenizer: 
     """A reading of another hearing, as if this model had written it in its first."""
     log_prob = max(other.log_prob for one in heard for other in one.readings if other.text == reading.text)
     return Generation(tuple(tokenizer.encode_text(f" {reading.text}")), log_prob, log_prob > -math.inf)
+
+
+def _with_gains(beams: Sequence[Generation], names: NameBias) -> tuple[Generation, ...]:
+    """The beams with what names brought each, best first. Those that were cut off give back what they still owe."""
+    out = []
+    for beam in beams:
+        gained, owed = names.gain(beam.ids)
+        is_whole = beam.is_finished and not circle_of(beam.ids)  # its end has taken that back
+        log_prob = beam.log_prob if is_whole else beam.log_prob - owed
+        out.append(replace(beam, log_prob=log_prob, gain=gained - owed))
+    return tuple(sorted(out, key=lambda beam: (not beam.is_finished, -beam.log_prob)))
 
 
 def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:

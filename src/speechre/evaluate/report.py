@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from speechre.config import DecodeConfig
 from speechre.evaluate.details import Details
 from speechre.evaluate.run import Evaluation, WordErrors, describe_machine, sum_word_errors
 from speechre.metrics import Counts, ScoreReport
@@ -74,6 +75,11 @@ def machine_table(machine: Mapping[str, Any]) -> Table:
     return Table("Made with", ("what", "version"), tuple((k, str(v)) for k, v in machine.items()))
 
 
+def _known_names(decode: DecodeConfig) -> str:
+    """What a reader of the figures must know: the model was told names."""
+    return f"; {len(decode.names)} known names" if decode.names else ""
+
+
 def report_markdown(evaluation: Evaluation) -> str:
     """The evaluation as one page for people."""
     decode = evaluation.config.decode
@@ -81,7 +87,7 @@ def report_markdown(evaluation: Evaluation) -> str:
         f"# {evaluation.model}",
         "",
         f"Orders {','.join(decode.orders)}, {decode.beams} beam{'s' if decode.beams > 1 else ''}, "
-        f"{decode.vote} vote. "
+        f"{decode.vote} vote{_known_names(decode)}. "
         "report.json has all figures and the whole config; report.html shows them, with the mistakes; "
         "predictions.jsonl has the answers.",
         "",
@@ -127,7 +133,7 @@ def evaluation_report(evaluation: Evaluation, details: Details) -> Report:
     rule = f"threshold {decode.threshold:g}" if is_weighted else f"{decode.min_votes} votes or more"
     return Report(
         title=evaluation.model,
-        lead=f"Orders {', '.join(decode.orders)}; {beams}; {decode.vote} vote, {rule}.",
+        lead=f"Orders {', '.join(decode.orders)}; {beams}; {decode.vote} vote, {rule}{_known_names(decode)}.",
         scores=evaluation.vote,
         per_relation=evaluation.per_relation,
         details=details,

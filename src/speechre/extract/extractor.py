@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from speechre.audio import SAMPLE_RATE_HZ
+from speechre.config import check_names
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
@@ -106,7 +107,7 @@ class Extractor:
         self.relations_of = relations_of
         self._sequencer = checkpoint.sequencer()
         config = checkpoint.config
-        _check_names(checkpoint)
+        check_names(config)
         self._rule = vote_rule(config.decode)
         self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
         self._reader: TextReader | None = None
@@ -402,20 +403,6 @@ class Extractor:
             analyze(one, self._sequencer, self._rule, constrained, beliefs)
             for one, beliefs in zip(decoded, read, strict=True)
         ]
-
-
-def _check_names(checkpoint: Checkpoint) -> None:
-    """Raises :class:`UsageError` where known names would have no effect."""
-    config = checkpoint.config
-    if not config.decode.names:
-        return
-    if not config.model.transcript:
-        raise UsageError(f"known names: {checkpoint.model_id} writes no transcript; choose a model that does")
-    if config.decode.transcript_beams == 1:
-        raise UsageError(
-            f"known names: {checkpoint.model_id} writes its transcript greedily here, and names are found by a search; "
-            "ask for transcript_beams of 2 or more (--transcript-beams 5)"
-        )
 
 
 def without_threshold(rule: VoteRule) -> VoteRule:
