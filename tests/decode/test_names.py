@@ -22,7 +22,7 @@ from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from tests.conftest import noise
 
 VOCAB, WIDTH, BONUS = 12, 8, 1.5
-NAMES = {"a": (1, 2, 3), "b": (1, 2), "c": (4,), "d": (2, 5)}
+NAMES = {"a": (1, 2, 3), "b": (1, 2), "c": (4,), "d": (2, 5), "e": (4, 6)}
 
 
 def never(row: int) -> bool:
@@ -59,21 +59,22 @@ class Search:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "gains"),
+    ("tokens", "gains"),  # a third for "c", which has one token
     [
         ((1, 2, 3, 9), (1, 1, 1, 0)),  # "b" on the way to "a"
         ((1, 2, 9), (1, 1, 0)),
         ((1, 9, 9), (1, -1, 0)),  # unfinished
-        ((1, 4, 9), (1, 0, 0)),  # unfinished, and another begins
+        ((1, 4, 9), (1, -2 / 3, 0)),  # unfinished, and another begins
         ((1, 1, 2, 9), (1, 0, 1, 0)),
         ((1, 2, 1, 9), (1, 1, 1, -1)),
-        ((1, 2, 3, 4, 2, 5, 0), (1, 1, 1, 1, 1, 1, 0)),
+        ((1, 2, 3, 4, 2, 5, 0), (1, 1, 1, 1 / 3, 1, 1, 0)),
         ((9, 3, 5), (0, 0, 0)),  # these are inside of names only
         ((2, 5, 2, 9), (1, 1, 1, -1)),
-        ((4, 4, 9), (1, 0, 0)),  # told again
+        ((4, 4, 9), (1 / 3, 0, 0)),  # told again
+        ((4, 6, 9), (1 / 3, 1, 0)),  # "e"
         ((1, 2, 3, 1, 2, 3, 9), (1, 1, 1, 1, -1, 0, 0)),
         ((1, 2, 1, 2, 3, 9), (1, 1, 1, -1, 1, 0)),  # only "a" is new
-        ((1, 4, 1, 4, 9), (1, 0, 1, -1, 0)),
+        ((1, 4, 1, 4, 9), (1, -2 / 3, 1, -1, 0)),
     ],
 )
 def test_whole_names_gain_once_and_others_give_back(tokens: tuple[int, ...], gains: tuple[int, ...]) -> None:
@@ -129,17 +130,18 @@ def test_rows_go_on_from_their_parents_and_those_that_are_over_stay() -> None:
 
 def test_beams_that_were_cut_off_give_back_what_they_owe() -> None:
     bias = Search().bias
-    whole, cut = Generation((1, 2, 3, 4, 9), -3.0 + 4 * BONUS, True), Generation((9, 4, 1), -2.0 + 2 * BONUS, False)
+    whole = Generation((1, 2, 3, 2, 5, 9), -3.0 + 5 * BONUS, True)
+    cut = Generation((9, 1, 2, 1), -2.0 + 3 * BONUS, False)
     better = Generation((9, 9), -1.0, False)
     told = _with_gains((whole, cut, better), bias)
     assert [(one.ids, one.log_prob, one.gain) for one in told] == [
-        (whole.ids, whole.log_prob, 4 * BONUS),
-        (cut.ids, -2.0 + BONUS, BONUS),
+        (whole.ids, whole.log_prob, 5 * BONUS),
+        (cut.ids, -2.0 + 2 * BONUS, 2 * BONUS),
         (better.ids, -1.0, 0.0),
     ]
     assert told == tuple(sorted(told, key=lambda one: (not one.is_finished, -one.log_prob)))
-    circle = Generation((4,) * 24, -1.0 + BONUS, True)
-    assert _with_gains((circle,), bias)[0].gain == BONUS
+    circle = Generation((1, 2) * 12, -1.0 + 2 * BONUS, True)
+    assert _with_gains((circle,), bias)[0].gain == 2 * BONUS
 
 
 def test_a_hearing_is_not_believed_for_its_names() -> None:

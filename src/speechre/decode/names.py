@@ -20,6 +20,10 @@ from torch import Tensor
 
 from speechre.decode.search import BestNext
 
+# A name of a single token is a common one, which is heard anyway: a list of such names puts them where others were said
+# (docs/names.md).
+_SINGLE_SHARE = 1 / 3
+
 
 @dataclass
 class _Node:
@@ -71,6 +75,9 @@ class NameBias:
         self._column_of_node = {id(node): column for column, node in enumerate(names.root.children.values())}
         self._first_U = torch.tensor(list(names.root.children), device=weight_VD.device)
         self._first_UD = weight_VD[self._first_U]
+        self._first_gain_U = torch.tensor(
+            [self._gain(node, 0.0, self._start) for node in names.root.children.values()], device=weight_VD.device
+        )
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
         """As :meth:`speechre.decode.search.Rules.advance`."""
@@ -93,7 +100,10 @@ class NameBias:
 
     def _gain(self, node: _Node, owed: float, place: _Place) -> float:
         """What a row that owes so much gains by a token that brings it to ``node``."""
-        return -owed if node.is_end and id(node) in place.told else self._bonus
+        if node.is_end and id(node) in place.told:
+            return -owed
+        is_single = node.is_end and id(node) in self._column_of_node
+        return self._bonus * _SINGLE_SHARE if is_single else self._bonus
 
     def gain(self, ids: Sequence[int]) -> tuple[float, float]:
         """What a row that wrote all of ``ids`` gained, and what of it it owes at their end."""
@@ -166,7 +176,7 @@ class NameBias:
         num_first = len(self._column_of)
         gains_NU = torch.full_like(like_NU, -torch.inf)
         for row, (place, tokens) in enumerate(zip(places, going_on, strict=True)):
-            gains_NU[row, :num_first] = self._bonus - place.owed
+            gains_NU[row, :num_first] = self._first_gain_U - place.owed
             told = [self._column_of_node[node] for node in place.told if node in self._column_of_node]
             gains_NU[row, told] = -place.owed
             for token in tokens:
