@@ -1,4 +1,4 @@
-"""docs/python.md and docs/recordings.md say what is so: their examples run, their tables are the code's."""
+"""docs/python.md, recordings.md and names.md say what is so: their examples run, their tables are the code's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PYTHON, RECORDINGS = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hears_in_float32")
-@pytest.mark.parametrize("page", ["python.md", "recordings.md"])
+@pytest.mark.parametrize("page", ["python.md", "recordings.md", "names.md"])
 def test_the_examples_print_what_is_shown(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
