@@ -53,23 +53,21 @@ def whole_number(text: str) -> int:
 
 def probability(text: str) -> float:
     """A number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'got "{text}", expected a number from 0 to 1')
-    return value
+    return _number_up_to(1, text)
 
 
 def name_bonus(text: str) -> float:
     """A number from 0 to 20."""
+    return _number_up_to(20, text)
+
+
+def _number_up_to(highest: int, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= 20:
-        raise argparse.ArgumentTypeError(f'got "{text}", expected a number from 0 to 20')
+    if not 0 <= value <= highest:
+        raise argparse.ArgumentTypeError(f'got "{text}", expected a number from 0 to {highest}')
     return value
 
 
