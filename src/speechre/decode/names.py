@@ -11,6 +11,7 @@ Shape letters: N rows, D width, V vocabulary, C candidates, U tokens that some r
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,9 +49,6 @@ class Names:
                     node = node.children.setdefault(token, _Node())
                 node.is_end = node is not self.root
 
-    def __bool__(self) -> bool:
-        return bool(self.root.children)
-
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -62,9 +60,9 @@ class _Place:
 
 
 class NameBias:
-    """The rows of one search along known names."""
+    """The rows of one search along known names; what does not depend on the search is made once (:meth:`start`)."""
 
-    def __init__(self, names: Names, bonus: float, weight_VD: Tensor, num_rows: int) -> None:
+    def __init__(self, names: Names, bonus: float, weight_VD: Tensor, num_rows: int = 0) -> None:
         """``bonus`` is what a token of a name scores beside its log-probability; ``weight_VD`` projects a row's state
         to the logits.
         """
@@ -78,6 +76,12 @@ class NameBias:
         self._first_gain_U = torch.tensor(
             [self._gain(node, 0.0, self._start) for node in names.root.children.values()], device=weight_VD.device
         )
+
+    def start(self, num_rows: int) -> NameBias:
+        """The same names for a new search."""
+        bias = copy.copy(self)
+        bias._places = [self._start] * num_rows
+        return bias
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
         """As :meth:`speechre.decode.search.Rules.advance`."""

@@ -203,11 +203,12 @@ class TranscriptWriter:
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
-        self._names = Names(config.names, sequencer.tokenizer.encode_text)
-        self._name_bonus = config.name_bonus
         self._longest = min(config.max_transcript_tokens, network.config.max_target_positions // 2)
         allowed_V = transcript_mask(sequencer, network.device)
-        self._weight_VD = weight_VD = network.whisper.output_weight()
+        weight_VD = network.whisper.output_weight()
+        self._names: NameBias | None = None
+        if config.names:
+            self._names = NameBias(Names(config.names, sequencer.tokenizer.encode_text), config.name_bonus, weight_VD)
         self._shortlist: Shortlist | None = None
         is_fast = config.step_weights == "float16" and network.device.type == "cpu"
         self._next_word: Callable[[Tensor], list[int]] = self._likeliest
@@ -268,9 +269,7 @@ class TranscriptWriter:
         hidden_ND = rows.feed(starts)
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
         end_id = self._sequencer.relations_id
-        names = None
-        if self._names:
-            names = NameBias(self._names, self._name_bonus, self._weight_VD, len(num_frames))
+        names = None if self._names is None else self._names.start(len(num_frames))
         words = _Words(end_id, len(num_frames), self._shortlist, names)
         best_next = words.best_of_shortlist if self._shortlist else best_by_logits(self._project, words)
         if names is not None:
