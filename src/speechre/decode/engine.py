@@ -124,9 +124,8 @@ class DecodingEngine:
             keep_freed_memory()  # the relation head's pictures and what attention weighs, each time of another size
             if self.hears_in_bfloat16:
                 self._ears = hearing_in_bfloat16(network)
-        # What was heard in bfloat16 is read as that, but by a single row: torch multiplies one row slowly.
+        # What was heard in bfloat16 is read as that: slower where one row reads one recording, faster in batches.
         is_read_rounded = self.hears_in_bfloat16 and self._decoder is not network.whisper.decoder
-        is_read_rounded &= config.transcript_beams > 1
         self._cross_dtype = torch.bfloat16 if is_read_rounded else network.whisper.decoder.embed_tokens.weight.dtype
         self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)

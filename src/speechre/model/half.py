@@ -64,10 +64,11 @@ class HalfAttention(Attention):
         if memory.keys.dtype != torch.bfloat16:
             return super().attend(queries, memory, mask)
         queries = (queries * queries.shape[-1] ** -0.5).to(torch.bfloat16)
-        scores_NHTS = (queries @ memory.keys.transpose(-1, -2)).float()
+        scores_NHTS = queries @ memory.keys.transpose(-1, -2)
         if mask is not None:
             scores_NHTS.masked_fill_(~mask, -torch.inf)
-        attended = scores_NHTS.softmax(dim=-1).to(torch.bfloat16) @ memory.values
+        weights_NHTS = scores_NHTS.softmax(dim=-1, dtype=torch.float32)
+        attended = weights_NHTS.to(torch.bfloat16) @ memory.values
         return self.project_out(attended.transpose(1, 2).flatten(2).float())
 
     def project_out(self, attended_NTD: Tensor) -> Tensor:
