@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import random
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from speechre.reliability import (
     THRESHOLDS,
     Judged,
     brier_score,
+    chance_calibration_error,
     equal_mass_bins,
     equal_width_bins,
     expected_calibration_error,
@@ -169,3 +171,41 @@ def test_nothing_has_no_error_and_no_bin_is_a_usage_fault() -> None:
     for bins in (equal_width_bins, equal_mass_bins):
         with pytest.raises(UsageError, match="0 bins"):
             bins([], 0)
+
+
+# -- what chance makes of a right confidence
+
+
+def test_chance_makes_an_error_of_its_own_that_shrinks_with_the_number_of_triplets() -> None:
+    few, many = ([Judged(0.5, False)] * number for number in (10, 1000))
+    by_chance = chance_calibration_error(few)
+    assert by_chance is not None
+    # |hits / 10 - 0.5| of ten fair coins: 252 of 1024 have five heads, ... a mean of 0.123; two in 1024 are 0.5 off.
+    assert by_chance.mean == pytest.approx(0.123, abs=0.01)
+    assert by_chance.high == pytest.approx(0.3)
+    of_many = chance_calibration_error(many)
+    assert of_many is not None
+    assert of_many.mean == pytest.approx(by_chance.mean / 10, rel=0.1)
+    assert chance_calibration_error([]) is None
+
+
+@given(judgements)
+def test_chance_looks_at_confidences_alone(judged: list[Judged]) -> None:
+    if not judged:
+        return
+    found = chance_calibration_error(judged, num_samples=20)
+    turned = [replace(one, is_hit=not one.is_hit) for one in judged]
+    assert found == chance_calibration_error(turned, num_samples=20)
+    assert found is not None
+    assert 0.0 <= found.mean <= 1.0
+
+
+def test_a_right_confidence_is_within_chance_and_a_wrong_one_is_not() -> None:
+    draw = random.Random(7).random
+    sure_ones = [step / 200 for step in range(100, 200)]
+    right = [Judged(c, draw() < c) for c in sure_ones * 3]
+    wrong = [Judged(c, draw() < c - 0.4) for c in sure_ones * 3]
+    by_chance = chance_calibration_error(right)
+    assert by_chance is not None
+    assert (expected_calibration_error(equal_width_bins(right)) or 0.0) < by_chance.high
+    assert (expected_calibration_error(equal_width_bins(wrong)) or 0.0) > by_chance.high + 0.2

@@ -6,6 +6,7 @@ Everything here starts from triplets that were judged: a confidence, and whether
 from __future__ import annotations
 
 import math
+import random
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -147,12 +148,18 @@ def equal_width_bins(judged: Sequence[Judged], num_bins: int = NUM_BINS) -> list
     Raises :class:`UsageError` without a bin.
     """
     edges = _edges(num_bins)
-    held: list[list[Judged]] = [[] for _ in range(num_bins)]
+    held = _held(judged, edges)
+    return [Bin.of(edges[i], edges[i + 1], held[i]) for i in range(num_bins)]
+
+
+def _held(judged: Iterable[Judged], edges: Sequence[float]) -> list[list[Judged]]:
+    """What lies between an edge and the next."""
+    held: list[list[Judged]] = [[] for _ in edges[1:]]
     for one in judged:
         # Six sixths may sum to a hair above or below an edge: edges, too, are meant up to rounding.
         place = bisect_left(edges, one.confidence - _ROUNDING) - 1
-        held[min(max(place, 0), num_bins - 1)].append(one)
-    return [Bin.of(edges[i], edges[i + 1], held[i]) for i in range(num_bins)]
+        held[min(max(place, 0), len(held) - 1)].append(one)
+    return held
 
 
 def equal_mass_bins(judged: Sequence[Judged], num_bins: int = NUM_BINS) -> list[Bin]:
@@ -195,6 +202,43 @@ def expected_calibration_error(bins: Iterable[Bin]) -> float | None:
     total = sum(b.num_triplets for b in filled)
     gaps = (b.num_triplets * abs((b.mean_confidence or 0.0) - (b.share_of_hits or 0.0)) for b in filled)
     return math.fsum(gaps) / total if total else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChanceError:
+    """The calibration error of a confidence that is right: its mean, and what 95 % of all samples stay below."""
+
+    mean: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The JSON form."""
+        return {"mean": self.mean, "high": self.high}
+
+
+def chance_calibration_error(
+    judged: Sequence[Judged], num_bins: int = NUM_BINS, num_samples: int = 1000, seed: int = 0
+) -> ChanceError | None:
+    """How large a calibration error over bins of equal width chance alone makes, were each confidence the probability.
+
+    A few triplets miss their mean by chance, so an error is never 0, and one below ``high`` does not say that the
+    confidence is off. By consistency resampling (Bröcker and Smith 2007, "Increasing the reliability of reliability
+    diagrams"): the same confidences, with hits drawn from them, ``num_samples`` times. ``None`` of nothing.
+
+    >>> chance_calibration_error([Judged(1.0, True), Judged(0.0, True)])
+    ChanceError(mean=0.0, high=0.0)
+    """
+    if not judged:
+        return None
+    held = [[j.confidence for j in ours] for ours in _held(judged, _edges(num_bins)) if ours]
+    meant = [math.fsum(ours) for ours in held]
+    draw = random.Random(seed).random
+    errors = sorted(
+        math.fsum(abs(hits - sum(draw() < c for c in ours)) for hits, ours in zip(meant, held, strict=True))
+        / len(judged)
+        for _ in range(num_samples)
+    )
+    return ChanceError(math.fsum(errors) / num_samples, errors[math.ceil(0.95 * num_samples) - 1])
 
 
 def brier_score(judged: Sequence[Judged]) -> float | None:

@@ -86,6 +86,18 @@ def test_reliability_is_over_all_that_was_weighed() -> None:
     assert reliability.ece == pytest.approx((0.1 + 0.2 + 0.3 + 0.5 + 0.6) / 5)
     assert reliability.ece_equal_mass == pytest.approx(reliability.ece)
     assert reliability.brier == pytest.approx((0.01 + 0.04 + 0.09 + 0.25 + 0.36) / 5)
+    assert 0.0 < reliability.by_chance.mean < reliability.by_chance.high
+
+
+def test_what_was_told_has_a_reliability_of_its_own() -> None:
+    told = details().told_reliability
+    assert told is not None
+    assert (told.num_triplets, told.num_hits) == (4, 2)  # without the one of 0.3
+    assert told.ece == pytest.approx((0.1 + 0.2 + 0.5 + 0.6) / 4)
+    found = details().to_dict()
+    assert found["told_reliability"]["ece"] == told.ece
+    assert found["told_reliability"]["ece_by_chance"] == told.by_chance.to_dict()
+    assert found["reliability"]["num_triplets"] == 5
 
 
 def test_where_only_the_answers_are_known_the_curve_says_so() -> None:
@@ -100,7 +112,7 @@ def test_without_confidences_there_is_no_curve() -> None:
     found = describe(UTTERANCES, plain, "boundary", num_samples=10)
     assert (found.curve, found.reliability, found.to_dict()["curve"]) == (None, None, None)
     nothing = describe(UTTERANCES, {key: Answer(()) for key in ANALYSES}, "boundary", num_samples=10)
-    assert (nothing.curve, nothing.reliability) == (None, None)
+    assert (nothing.curve, nothing.reliability, nothing.told_reliability) == (None, None, None)
 
 
 def test_a_claim_of_a_million_votes_makes_no_endless_curve() -> None:

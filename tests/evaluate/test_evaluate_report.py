@@ -41,6 +41,7 @@ def test_a_report_begins_with_what_is_printed_and_adds_to_it() -> None:
         "intervals",
         "curve",
         "reliability",
+        "told_reliability",
         "breakdown",
         "relation_free",
         "errors",

@@ -23,8 +23,10 @@ from speechre.metrics import (
 )
 from speechre.reliability import (
     Bin,
+    ChanceError,
     Judged,
     brier_score,
+    chance_calibration_error,
     equal_mass_bins,
     equal_width_bins,
     expected_calibration_error,
@@ -87,11 +89,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well confidence predicts hits, over all triplets that the curve is over."""
+    """How well confidence predicts hits, over some triplets. ``by_chance`` is the calibration error that as many would
+    show, in bins of equal width, were each confidence right.
+    """
 
     num_triplets: int
     num_hits: int
     brier: float
+    by_chance: ChanceError
     equal_width: Sequence[Bin]
     equal_mass: Sequence[Bin]
 
@@ -102,6 +107,7 @@ class Reliability:
             len(judged),
             sum(j.is_hit for j in judged),
             brier_score(judged) or 0.0,
+            chance_calibration_error(judged) or ChanceError(0.0, 0.0),
             equal_width_bins(judged),
             equal_mass_bins(judged),
         )
@@ -122,6 +128,7 @@ class Reliability:
             "num_triplets": self.num_triplets,
             "num_hits": self.num_hits,
             "ece": self.ece,
+            "ece_by_chance": self.by_chance.to_dict(),
             "ece_equal_mass": self.ece_equal_mass,
             "brier": self.brier,
             "equal_width": [b.to_dict() for b in self.equal_width],
@@ -164,7 +171,8 @@ class UtteranceDetail:
 class Details:
     """See the module. ``intervals`` has the keys ``triplet``, ``entity`` and ``relation``.
 
-    ``curve`` and ``reliability`` are ``None`` where triplets have no confidence.
+    ``curve`` and ``reliability`` are over all triplets that were weighed, at any confidence, ``told_reliability`` over
+    those that were told; ``None`` where triplets have no confidence, and the last where none was told.
     """
 
     protocol: str
@@ -175,6 +183,7 @@ class Details:
     relation_intervals: Mapping[str, Intervals]
     curve: Curve | None
     reliability: Reliability | None
+    told_reliability: Reliability | None
     by_duration: Sequence[Group]
     by_speaker: Sequence[Group]
     by_num_gold: Sequence[Group]
@@ -195,6 +204,7 @@ class Details:
             },
             "curve": None if self.curve is None else self.curve.to_dict(),
             "reliability": None if self.reliability is None else self.reliability.to_dict(),
+            "told_reliability": None if self.told_reliability is None else self.told_reliability.to_dict(),
             "breakdown": {
                 "duration": [group.to_dict() for group in self.by_duration],
                 "speaker": [group.to_dict() for group in self.by_speaker],
@@ -241,6 +251,7 @@ def describe(
         relation_intervals=intervals["relation"],
         curve=curve,
         reliability=reliability,
+        told_reliability=Reliability.of(judge(gold, said, name)) if has_confidences(said) else None,
         by_duration=by_duration(scored),
         by_speaker=by_speaker(scored),
         by_num_gold=by_num_gold(scored),

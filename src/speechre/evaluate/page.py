@@ -160,7 +160,7 @@ def _confidence(report: Report) -> dict[str, Any]:
         f"{_percent(reliability.ece)} %.",
         "mass_note": "The same with about as many triplets in each bin: calibration error "
         f"{_percent(reliability.ece_equal_mass)} %.",
-        "reliability_note": _reliability_note(reliability),
+        "reliability_note": _reliability_note(reliability, report.details.told_reliability),
     }
 
 
@@ -182,12 +182,20 @@ def _curve_note(curve: Curve) -> str:
     return note
 
 
-def _reliability_note(reliability: Reliability) -> str:
-    return (
+def _reliability_note(reliability: Reliability, told: Reliability | None) -> str:
+    note = (
         f"Over {reliability.num_triplets} triplets at any confidence, {reliability.num_hits} of them right; Brier "
         f"score {reliability.brier:.3f}. Bars show how many of a bin are right, the red part how far that is from "
         "their mean confidence, and the grey bars on top how many triplets there are."
     )
+    if told is not None:
+        note += (
+            f" Of the {told.num_triplets} triplets that were told {told.num_hits} are right; over these alone the "
+            f"calibration error is {_percent(told.ece)} %. Were every confidence right, chance would make it "
+            f"{_percent(told.by_chance.mean)} % on average and in 95 of 100 cases less than "
+            f"{_percent(told.by_chance.high)} %."
+        )
+    return note
 
 
 # -- parts of the data
