@@ -13,7 +13,19 @@ from speechre.cli import build_parser, main
 from speechre.data.formats.table import FORMATS
 from speechre.errors import DataError, UsageError
 
-COMMANDS = ("", "extract", "evaluate", "score", "train", "data", "data import", "data validate", "data stats")
+COMMANDS = (
+    "",
+    "extract",
+    "bulk",
+    "serve",
+    "evaluate",
+    "score",
+    "train",
+    "data",
+    "data import",
+    "data validate",
+    "data stats",
+)
 
 
 SHORTAGE = "MemoryError: not enough memory; use fewer beams, a smaller batch, fewer workers or shorter recordings"

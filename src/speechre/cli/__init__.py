@@ -34,6 +34,8 @@ _EPILOG = "Exit codes: 0 done, 1 findings or failed items, 2 usage. stdout is da
 
 _COMMANDS = {
     "extract": "triplets from recordings",
+    "bulk": "triplets from very many recordings",
+    "serve": "recordings in over HTTP, triplets out",
     "evaluate": "a model on a manifest",
     "score": "predictions against annotation",
     "compare": "two reports against each other",

@@ -21,7 +21,7 @@ from speechre.cli.graph import (
     check_graph_arguments,
 )
 from speechre.cli.loading import loading
-from speechre.cli.options import Commands, add_decoding, add_names, add_output, positive_int
+from speechre.cli.options import Commands, add_decoding, add_names, add_output, add_vad, positive_int
 from speechre.cli.output import (
     Output,
     check_replaces_no_input,
@@ -73,13 +73,7 @@ def add_parser(commands: Commands) -> None:
     add_merging(parser)
     add_decoding(parser)
     add_names(parser)
-    parser.add_argument(
-        "--vad",
-        choices=("energy", "silero"),
-        default="energy",
-        help="what finds the speech in recordings of more than 30 s: energy (the default), or silero, a network that "
-        'knows voices (pip install "speechre[vad]")',
-    )
+    add_vad(parser)
     parser.add_argument(
         "--workers",
         type=positive_int,

@@ -180,6 +180,17 @@ def add_names(parser: Parser) -> None:
     )
 
 
+def add_vad(parser: Parser) -> None:
+    """What finds the speech in long recordings."""
+    parser.add_argument(
+        "--vad",
+        choices=("energy", "silero"),
+        default="energy",
+        help="what finds the speech in recordings of more than 30 s: energy (the default), or silero, a network that "
+        'knows voices (pip install "speechre[vad]")',
+    )
+
+
 def add_report(parser: Parser, files: str) -> None:
     """A folder with everything about the scores."""
     parser.add_argument("--report", type=Path, metavar="DIR", help=f"write {files} here")

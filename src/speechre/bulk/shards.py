@@ -1,0 +1,132 @@
+"""One part of a long run: which recordings it has, which of them are done, and the files that its rows go to.
+
+Rows are appended as they come and nothing else is written down, so what stands in the file is what is done: after a
+crash the torn last row is cut off and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from speechre.errors import SpeechreError, UsageError
+from speechre.types import Extraction, Utterance
+
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part ``number``, from 1 on, of ``count``: every ``count``-th recording, so that all parts are alike.
+
+    >>> shard = Shard.parse("2/3")
+    >>> [place for place in range(9) if shard.holds(place)], shard.name
+    ([1, 4, 7], 'shard-2-of-3')
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``I/N``. Raises :class:`UsageError`."""
+        match = _SHARD.fullmatch(text)
+        shard = cls(*map(int, match.groups())) if match else None
+        if shard is None or not 1 <= shard.number <= shard.count:
+            raise UsageError(f'got "{text}", expected I/N: part I, from 1 on, of N, as 1/4')
+        return shard
+
+    def holds(self, place: int) -> bool:
+        """Whether the recording at ``place`` of the manifest, from 0 on, belongs to this part."""
+        return place % self.count == self.number - 1
+
+    @property
+    def name(self) -> str:
+        """What its files are called; parts sort as they are numbered."""
+        return f"shard-{self.number:0{len(str(self.count))}}-of-{self.count}"
+
+
+class ShardRows:
+    """The rows of one part: extractions in one file, what failed in another. See :func:`open_rows`."""
+
+    def __init__(self, rows: BinaryIO, errors: BinaryIO, done: set[str]) -> None:
+        self._rows = rows
+        self._errors = errors
+        self.done = done
+        """The ids of the recordings whose extraction stands in the file."""
+
+    def add(self, extraction: Extraction) -> None:
+        """One recording is done."""
+        _append(self._rows, extraction.to_dict())
+        self.done.add(extraction.id)
+
+    def fail(self, utterance: Utterance, error: SpeechreError) -> None:
+        """One recording cannot be done; it is tried again when the run is started again."""
+        source = None if utterance.audio is None else utterance.audio.path
+        told = {"type": type(error).__name__, "message": str(error)}
+        _append(self._errors, {"id": utterance.id, "source": source, "error": told})
+
+
+@contextmanager
+def open_rows(folder: Path, shard: Shard) -> Iterator[ShardRows]:
+    """The files ``NAME.jsonl`` and ``NAME.errors.jsonl`` of a part, in a folder that is made if need be.
+
+    While they are open no other process opens them, where the system has locks. Raises :class:`UsageError` if they are
+    open already, cannot be written, or hold a line that is no extraction.
+    """
+    path = folder / f"{shard.name}.jsonl"
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = stack.enter_context(path.open("a+b"))
+            _lock(rows, path)
+            done = _done(rows, path)
+            errors = stack.enter_context((folder / f"{shard.name}.errors.jsonl").open("wb"))
+        except OSError as error:
+            raise UsageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from error
+        yield ShardRows(rows, errors, done)
+        os.fsync(rows.fileno())
+
+
+def _append(file: BinaryIO, record: Mapping[str, Any]) -> None:
+    """One whole row, in one write: a crash leaves at most one torn row, at the end."""
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        file.write(line.encode("utf-8", errors="backslashreplace"))
+        file.flush()
+    except OSError as error:
+        raise UsageError(f"{file.name}: cannot be written: {error.strerror or error}") from error
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(f"{path}: another process is writing it; wait for it, or give each its own --shard") from error
+
+
+def _done(file: BinaryIO, path: Path) -> set[str]:
+    """The ids of all whole rows; a torn one behind them is cut off."""
+    done: set[str] = set()
+    file.seek(0)
+    end = 0
+    for number, line in enumerate(file, start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            done.add(str(json.loads(line)["id"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{path}:{number}: no extraction; move the file away to begin anew") from error
+        end += len(line)
+    file.truncate(end)
+    return done
