@@ -206,7 +206,7 @@ def expected_calibration_error(bins: Iterable[Bin]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class ChanceError:
-    """The calibration error of a confidence that is right: its mean, and what 95 % of all samples stay below."""
+    """The calibration error of a confidence that is right: its mean, and what 95 % of all samples do not exceed."""
 
     mean: float
     high: float
@@ -222,8 +222,9 @@ def chance_calibration_error(
     """How large a calibration error over bins of equal width chance alone makes, were each confidence the probability.
 
     A few triplets miss their mean by chance, so an error is never 0, and one below ``high`` does not say that the
-    confidence is off. By consistency resampling (Bröcker and Smith 2007, "Increasing the reliability of reliability
-    diagrams"): the same confidences, with hits drawn from them, ``num_samples`` times. ``None`` of nothing.
+    confidence is off. By consistency resampling, after Bröcker and Smith 2007 ("Increasing the reliability of
+    reliability diagrams"): the same confidences, with hits drawn from them, each alone, ``num_samples`` times. ``None``
+    of nothing.
 
     >>> chance_calibration_error([Judged(1.0, True), Judged(0.0, True)])
     ChanceError(mean=0.0, high=0.0)

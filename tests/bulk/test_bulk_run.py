@@ -128,17 +128,76 @@ def test_a_folder_belongs_to_one_run(
 def test_another_model_is_another_run(
     bulk: Callable[..., int], tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bulk() == 0
+    (tmp_path / "audio" / "u1.wav").write_bytes(b"no sound")
+    assert bulk() == 1
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     other = tmp_path / "other-model"
     other.mkdir()
     for path in tiny_model_dir.iterdir():
         (other / path.name).write_bytes(path.read_bytes())
     config = json.loads((other / "config.json").read_text())
-    config["name"] = "other"
-    (other / "config.json").write_text(json.dumps(config))
-    capsys.readouterr()
-    assert bulk("--model", str(other)) == 2
-    assert 'a run with model "tiny@' in capsys.readouterr().err
+    for change, told in (
+        (lambda: config.update(name="other"), 'a run with model "tiny@'),
+        (
+            lambda: config.update(name="tiny") or config["run"]["decode"].update(threshold=0.99),
+            "run with config_sha256",
+        ),
+    ):
+        change()
+        (other / "config.json").write_text(json.dumps(config))
+        capsys.readouterr()
+        assert bulk("--model", str(other)) == 2
+        assert told in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize("fault", [MemoryError("no room"), ValueError("a fault of ours")])
+def test_a_recording_on_which_the_model_fails_does_not_stop_the_others(
+    bulk: Callable[..., int],
+    expected: list[dict],
+    tmp_path: Path,
+    read_jsonl: ReadJsonl,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+) -> None:
+    analyze = Extractor._analyze
+
+    def failing(self: Extractor, chunks: Any) -> Any:
+        if any(job.opened.id == "u1" for job, _ in chunks):
+            raise fault
+        return analyze(self, chunks)
+
+    monkeypatch.setattr(Extractor, "_analyze", failing)
+    assert bulk() == 1
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "out" / "shard-1-of-1.jsonl")}
+    assert rows == {row["id"]: row for row in json.loads(json.dumps(expected)) if row["id"] != "u1"}
+    (row,) = read_jsonl(tmp_path / "out" / "shard-1-of-1.errors.jsonl")
+    assert (row["id"], row["error"]["type"]) == ("u1", "SpeechreError")
+
+
+def test_a_model_that_always_fails_ends_the_run(
+    bulk: Callable[..., int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read_jsonl: ReadJsonl
+) -> None:
+    monkeypatch.setattr("speechre.bulk.run._FAULTS_MAX", 1)
+
+    def failing(self: Extractor, chunks: Any) -> Any:
+        raise ValueError("it is not the recording")
+
+    monkeypatch.setattr(Extractor, "_analyze", failing)
+    with pytest.raises(ValueError, match="it is not the recording"):
+        bulk()
+    assert len(read_jsonl(tmp_path / "out" / "shard-1-of-1.errors.jsonl")) == 1
+
+
+def test_a_link_to_a_manifest_looks_for_sound_beside_the_link(
+    manifest: Path, tiny_model_dir: Path, tmp_path: Path, read_jsonl: ReadJsonl
+) -> None:
+    (tmp_path / "real").mkdir()
+    real = manifest.rename(tmp_path / "real" / "gold.jsonl")
+    manifest.symlink_to(real)
+    command = ["bulk", str(manifest), "--output", str(tmp_path / "out"), "--model", str(tiny_model_dir)]
+    assert main(command) == 0
+    assert len(read_jsonl(tmp_path / "out" / "shard-1-of-1.jsonl")) == 3
 
 
 def test_batch_and_device_are_no_other_run(bulk: Callable[..., int]) -> None:
@@ -161,6 +220,9 @@ def test_options_of_a_cluster_need_one(bulk: Callable[..., int], capsys: pytest.
     assert bulk("--ray-shards", "2") == 2
     assert "--ray-shards and --ray-cpus have no effect without --ray" in capsys.readouterr().err
     assert bulk("--ray", "local", "--shard", "1/2") == 2
+    capsys.readouterr()
+    assert bulk("--ray", "local", "--device", "cuda:1") == 2
+    assert "--device cuda:1 with --ray: expected cpu, or cuda" in capsys.readouterr().err
 
 
 def test_without_ray_it_is_said_how_to_install_it(
@@ -200,7 +262,9 @@ def test_a_killed_run_goes_on_and_nothing_is_done_twice_or_lost(
     assert 4 <= before < 40
     with path.open("ab") as file:
         file.write(b'{"id": "r39", "sou')  # what the kernel might have kept of a row
+    kept = path.read_bytes().splitlines()[:before]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert path.read_bytes().splitlines()[:before] == kept
     assert done.stderr == f"shard-1-of-1: {40 - before} extracted, {before} were done before\n"
     assert [row["id"] for row in read_jsonl(path)] == [f"r{number}" for number in range(40)]
 
@@ -237,6 +301,10 @@ def test_a_cluster_does_all_parts(
     assert [row["id"] for row in rows[1]][:3] == ["r1", "r4", "r10"]
     assert main([*command[:-1], "4"]) == 2
     assert "the folder holds a run with num_shards 3, this one has 4" in capsys.readouterr().err
+    assert main(command[:-2]) == 1  # as many parts as before
+    assert "shard-1-of-3: 0 extracted, 14 were done before\n" in capsys.readouterr().err
+    assert main([*command[:-4], "--ray-cpus", "9999"]) == 2
+    assert "no machine of the cluster has 9999 CPUs" in capsys.readouterr().err
 
 
 @pytest.mark.slow

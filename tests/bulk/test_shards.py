@@ -80,12 +80,26 @@ def test_a_file_that_holds_something_else_is_left_as_it_is(tmp_path: Path, line:
     assert path.read_text() == '{"id": "a"}\n' + line + "\n"
 
 
-def test_what_failed_is_forgotten_when_the_part_is_opened_again(tmp_path: Path) -> None:
+def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:
     with open_rows(tmp_path, Shard(1, 1)) as rows:
         rows.fail(Utterance("b", None), AudioError("no audio"))
+    errors = tmp_path / "shard-1-of-1.errors.jsonl"
     with open_rows(tmp_path, Shard(1, 1)) as rows:
         assert rows.done == set()
-        assert (tmp_path / "shard-1-of-1.errors.jsonl").read_bytes() == b""
+        assert errors.read_bytes()  # as long as nobody tries again
+        rows.forget_failures()
+        assert errors.read_bytes() == b""
+        rows.fail(Utterance("c", None), AudioError("no audio"))
+    assert [json.loads(line)["id"] for line in errors.read_text().splitlines()] == ["c"]
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "shard-1-of-1.errors.jsonl").symlink_to(full)
+    with pytest.raises(UsageError, match="cannot be written: No space left"), open_rows(tmp_path, Shard(1, 1)) as rows:
+        rows.fail(Utterance("b", None), AudioError("no audio"))
 
 
 def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:

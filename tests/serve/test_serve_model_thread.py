@@ -12,6 +12,7 @@ from speechre.errors import AudioError, SpeechreError
 from speechre.serve.limits import StoppingError
 from speechre.serve.metrics import Metrics
 from speechre.serve.model_thread import LONG_S, Job, ModelThread
+from speechre.serve.server import print_fault
 from speechre.types import Extraction
 from tests.serving import PATIENCE_S, wait_until
 
@@ -190,3 +191,37 @@ def test_giving_up_fails_all_and_stops_a_long_one(paper: Paper, thread: ModelThr
     paper.allow(1)
     wait_until(lambda: not thread.is_alive, "the thread has ended")
     assert len(paper.done) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_by_itself_leaves_nobody_waiting(paper: Paper) -> None:
+    def report(error: BaseException) -> None:
+        raise BrokenPipeError("nobody reads what went wrong")
+
+    thread = ModelThread(paper.extract_many, Metrics(), report)
+    job, behind = paper.job("a", 60), paper.job("b", 60)
+    paper.errors[job.path] = ValueError("a fault")
+    begun(paper, thread, job, behind)
+    paper.allow(2)
+    for one in (job, behind):
+        with pytest.raises(StoppingError, match="was shut down before"):
+            one.answer.result(PATIENCE_S)
+    wait_until(lambda: not thread.is_alive, "it has ended")
+    with pytest.raises(SpeechreError):
+        thread.submit(paper.job("c", 60))
+
+
+def test_one_of_two_who_answer_at_once_is_the_one(paper: Paper, thread: ModelThread) -> None:
+    job = paper.job("a", 60)
+    assert [thread._claim(job), thread._claim(job)] == [True, False]
+
+
+def test_a_fault_that_nobody_reads_is_no_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        flush = write
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    print_fault(ValueError("a fault"))

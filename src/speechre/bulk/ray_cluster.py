@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
-from speechre.bulk.run import BulkRun, Summary, run_shard
+from speechre.bulk.run import BulkRun, Summary, noted_num_shards, run_shard
 from speechre.bulk.shards import Shard
 from speechre.errors import SpeechreError, UsageError
 
@@ -21,21 +22,43 @@ def run_on_ray(
 ) -> Iterator[Summary]:
     """All parts of ``run``, each as soon as it is done, ``cpus_each`` cores for one.
 
-    ``num_shards`` is how many there are: by default as many as the cluster has room for at once. A part whose machine
-    is lost begins again where its rows end. Raises :class:`UsageError` where there is no such cluster, and what a part
-    raises: a faulty manifest, another run's folder, no model.
+    ``num_shards`` is how many there are: by default as many as the run in the folder has, else as many as the cluster
+    has room for at once. A part whose machine is lost begins again where its rows end. Raises :class:`UsageError` where
+    there is no such cluster or no room in it, and, when all others are done, what a part raises: a faulty manifest,
+    another run's folder, no model.
     """
     ray = _connect(address)
     try:
-        if num_shards is None:
-            num_shards = max(1, int(ray.cluster_resources().get("CPU", 1)) // cpus_each)
+        room = _room(ray, cpus_each, gpus_each)
+        if not room:
+            raise UsageError(
+                f"--ray {address}: no machine of the cluster has {cpus_each} CPUs and {gpus_each:g} GPUs, which a part "
+                "needs; choose another --ray-cpus or --device"
+            )
+        num_shards = num_shards or noted_num_shards(run.folder) or room
         task = ray.remote(num_cpus=cpus_each, num_gpus=gpus_each, max_retries=3)(_work)
         waiting = [task.remote(run, Shard(number, num_shards), cpus_each) for number in range(1, num_shards + 1)]
+        failed: SpeechreError | None = None
         while waiting:
             ready, waiting = ray.wait(waiting)
-            yield _result(ray, ready[0])
+            try:
+                yield _result(ray, ready[0])
+            except SpeechreError as error:  # the other parts go on
+                failed = error
+        if failed is not None:
+            raise failed
     finally:
         ray.shutdown()
+
+
+def _room(ray: Any, cpus_each: int, gpus_each: float) -> int:
+    """How many parts the cluster works on at once."""
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            room += int(min(has.get("CPU", 0) // cpus_each, has.get("GPU", 0) // gpus_each if gpus_each else math.inf))
+    return room
 
 
 def _connect(address: str) -> Any:
@@ -64,7 +87,7 @@ def _check_somebody_listens(address: str) -> None:
     if not colon or not port.isdigit():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
     except (OSError, OverflowError) as error:
         raise UsageError(f"--ray {address}: no cluster there ({error}); see ray status") from error
 

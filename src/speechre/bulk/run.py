@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechre import __version__
 from speechre.bulk.shards import Shard, ShardRows, open_rows
 from speechre.data.store import iter_manifest, read_json, write_atomically
 from speechre.errors import SpeechreError, UsageError
@@ -18,6 +19,8 @@ from speechre.extract.extractor import Extractor, OnProgress
 from speechre.types import Utterance
 
 RUN_FILE = "run.json"
+_FAULTS_MAX = 20
+"""Recordings one after the other on which the model fails: with more, it is not the recordings."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ def run_shard(
         before = len(rows.done)
         to_do = [one for one in ours if one.id not in rows.done]
         extractor = run.make()
-        check_same_run(run, shard.count, extractor.model_id)
+        check_same_run(run, shard.count, extractor)
+        rows.forget_failures()
         failures = _extract(extractor, rows, to_do, on_error, None if on_start is None else on_start(to_do))
-        return Summary(shard, len(rows.done) - before, before, tuple(failures))
+        return Summary(shard, len(rows.done) - before, before, tuple(failures.items()))
 
 
 def _extract(
@@ -80,22 +84,53 @@ def _extract(
     to_do: Sequence[Utterance],
     on_error: Callable[[str, SpeechreError], None] | None,
     on_progress: OnProgress | None,
-) -> list[tuple[str, str]]:
+) -> dict[str, str]:
+    """What failed, and why, by id."""
+    failures: dict[str, str] = {}
     by_id = {one.id: one for one in to_do}
-    failures: list[tuple[str, str]] = []
 
     def fail(name: str, error: SpeechreError) -> None:
         rows.fail(by_id[name], error)
-        failures.append((name, str(error)))
+        failures[name] = str(error)
         if on_error is not None:
             on_error(name, error)
 
-    for extraction in extractor.extract_many(to_do, fail, on_progress):
-        rows.add(extraction)
+    def hear(utterances: Sequence[Utterance]) -> Exception | None:
+        """Hear them all, or up to a fault of the model."""
+        found = extractor.extract_many(utterances, fail, on_progress)
+        while True:
+            try:
+                extraction = next(found, None)
+            except Exception as error:  # of any kind: one recording must not stop all that come behind it
+                return error
+            if extraction is None:
+                return None
+            rows.add(extraction)
+
+    num_faults = 0
+    left = list(to_do)
+    while left and hear(left) is not None:
+        # One of the next recordings is at fault, nobody knows which: they are heard alone, until it is found.
+        left = [one for one in left if one.id not in rows.done and one.id not in failures]
+        while left:
+            fault = hear(left[:1])
+            one = left.pop(0)
+            if fault is None:
+                num_faults = 0
+                continue
+            num_faults += 1
+            if num_faults > _FAULTS_MAX:
+                raise fault
+            fail(one.id, fault if isinstance(fault, SpeechreError) else _as_ours(one, fault))
+            break
     return failures
 
 
-def check_same_run(run: BulkRun, num_shards: int, model_id: str | None = None) -> None:
+def _as_ours(utterance: Utterance, fault: Exception) -> SpeechreError:
+    return SpeechreError(f"{utterance.id}: the model failed on this recording ({type(fault).__name__}: {fault})")
+
+
+def check_same_run(run: BulkRun, num_shards: int, extractor: Extractor | None = None) -> None:
     """Raises :class:`UsageError` if the folder holds another run than this. What this one is is noted there as soon as
     the model is known.
     """
@@ -105,8 +140,13 @@ def check_same_run(run: BulkRun, num_shards: int, model_id: str | None = None) -
         "settings": json.loads(json.dumps(dict(run.settings))),  # as it will be read: tuples are lists
     }
     path = run.folder / RUN_FILE
-    if model_id is not None:
-        ours["model"] = model_id
+    if extractor is not None:
+        config = json.dumps(extractor.checkpoint.config.to_dict(), sort_keys=True)
+        ours |= {
+            "model": extractor.model_id,
+            "config_sha256": hashlib.sha256(config.encode()).hexdigest(),  # thresholds and curves are in it
+            "speechre": __version__,
+        }
         if not path.exists():
             _note(path, ours)
     if not path.exists():
@@ -119,6 +159,14 @@ def check_same_run(run: BulkRun, num_shards: int, model_id: str | None = None) -
                 f"{path}: the folder holds a run with {key} {json.dumps(there)}, this one has {json.dumps(value)}; "
                 "choose another --output, or repeat the call that began it"
             )
+
+
+def noted_num_shards(folder: Path) -> int | None:
+    """Of how many parts the run in the folder is, where there is one."""
+    path = folder / RUN_FILE
+    noted = read_json(path) if path.exists() else None
+    num_shards = noted.get("num_shards") if isinstance(noted, dict) else None
+    return num_shards if isinstance(num_shards, int) else None
 
 
 def _sha256(path: Path) -> str:

@@ -6,18 +6,22 @@ crash the torn last row is cut off and the rest goes on.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from speechre.errors import SpeechreError, UsageError
 from speechre.types import Extraction, Utterance
 
+# Of file systems without locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
 
@@ -55,11 +59,15 @@ class Shard:
 class ShardRows:
     """The rows of one part: extractions in one file, what failed in another. See :func:`open_rows`."""
 
-    def __init__(self, rows: BinaryIO, errors: BinaryIO, done: set[str]) -> None:
+    def __init__(self, rows: FileIO, errors: FileIO, done: set[str]) -> None:
         self._rows = rows
         self._errors = errors
         self.done = done
         """The ids of the recordings whose extraction stands in the file."""
+
+    def forget_failures(self) -> None:
+        """What failed before is tried again now."""
+        self._errors.truncate(0)
 
     def add(self, extraction: Extraction) -> None:
         """One recording is done."""
@@ -84,27 +92,32 @@ def open_rows(folder: Path, shard: Shard) -> Iterator[ShardRows]:
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            rows = stack.enter_context(path.open("a+b"))
+            # Nothing is buffered: a full disk is told by the write that it stops, and by no other.
+            rows = stack.enter_context(FileIO(path, "a+"))
             _lock(rows, path)
             done = _done(rows, path)
-            errors = stack.enter_context((folder / f"{shard.name}.errors.jsonl").open("wb"))
+            errors = stack.enter_context(FileIO(folder / f"{shard.name}.errors.jsonl", "a"))
         except OSError as error:
             raise UsageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from error
         yield ShardRows(rows, errors, done)
-        os.fsync(rows.fileno())
+        try:
+            os.fsync(rows.fileno())
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _append(file: BinaryIO, record: Mapping[str, Any]) -> None:
-    """One whole row, in one write: a crash leaves at most one torn row, at the end."""
+def _append(file: FileIO, record: Mapping[str, Any]) -> None:
+    """One whole row: a crash leaves at most one torn row, at the end."""
     line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    left = memoryview(line.encode("utf-8", errors="backslashreplace"))
     try:
-        file.write(line.encode("utf-8", errors="backslashreplace"))
-        file.flush()
+        while left:
+            left = left[file.write(left) :]
     except OSError as error:
         raise UsageError(f"{file.name}: cannot be written: {error.strerror or error}") from error
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def _lock(file: FileIO, path: Path) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -113,20 +126,23 @@ def _lock(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(f"{path}: another process is writing it; wait for it, or give each its own --shard") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
-def _done(file: BinaryIO, path: Path) -> set[str]:
+def _done(file: FileIO, path: Path) -> set[str]:
     """The ids of all whole rows; a torn one behind them is cut off."""
     done: set[str] = set()
-    file.seek(0)
     end = 0
-    for number, line in enumerate(file, start=1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            done.add(str(json.loads(line)["id"]))
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{path}:{number}: no extraction; move the file away to begin anew") from error
-        end += len(line)
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                done.add(str(json.loads(line)["id"]))
+            except (ValueError, TypeError, KeyError) as error:
+                raise UsageError(f"{path}:{number}: no extraction; move the file away to begin anew") from error
+            end += len(line)
     file.truncate(end)
     return done

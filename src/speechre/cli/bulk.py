@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from speechre.cli.loading import loading
 from speechre.cli.options import Commands, add_decoding, add_names, add_vad, positive_int
 from speechre.cli.output import message, report_error
-from speechre.cli.progress import AudioProgress, audio_progress, durations_of
+from speechre.cli.progress import AudioProgress, audio_progress
 from speechre.errors import SpeechreError, UsageError
 from speechre.types import Utterance
 
@@ -83,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.ray is None and (args.ray_shards is not None or args.ray_cpus is not None):
         raise UsageError("--ray-shards and --ray-cpus have no effect without --ray; add it, or leave them out")
+    if args.ray is not None and args.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {args.device} with --ray: expected cpu, or cuda for a GPU for each part")
     check_detector(args.vad)
     bulk_run = _bulk_run(args)
     if args.ray is not None:
@@ -101,10 +105,17 @@ def _bulk_run(args: argparse.Namespace) -> BulkRun:
         from speechre.model.checkpoint import DEFAULT_MODEL
 
     args.model = DEFAULT_MODEL if args.model is None else args.model
-    settings = extractor_settings(args)
+    if args.ray is None:
+        settings = extractor_settings(args)
+    else:  # each machine of a cluster chooses its own device, in a folder of its own
+        here = argparse.Namespace(**{**vars(args), "device": "cpu"})
+        model = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
+        settings = replace(extractor_settings(here), device=args.device, model=model)
+    # Not settings of the answers, as the others are: how much is heard at a time.
     told = {key: value for key, value in settings.overrides.items() if key != "memory_mib"}
-    # Batches, memory and device change the speed, not the answers.
-    return BulkRun(args.manifest.resolve(), args.output.resolve(), partial(make_extractor, settings), told)
+    # Links stay, for paths in a manifest are relative to the folder in which it is named.
+    manifest, folder = (Path(os.path.abspath(path)) for path in (args.manifest, args.output))
+    return BulkRun(manifest, folder, partial(make_extractor, settings), told)
 
 
 def _in_this_process(bulk_run: BulkRun, shard: Shard) -> Summary:
@@ -126,18 +137,14 @@ def _in_this_process(bulk_run: BulkRun, shard: Shard) -> Summary:
 
 
 def _durations(utterances: Sequence[Utterance]) -> dict[str, float]:
-    """Seconds by id, as the manifest says or, where it does not, the files; 0 for what cannot be heard."""
-    known = {one.id: one.audio.duration_s for one in utterances if one.audio is not None}
-    paths = {one.id: one.audio.path for one in utterances if one.audio is not None and known[one.id] is None}
-    of_files = durations_of(list(set(paths.values())))
-    return {name: duration if duration is not None else of_files[paths[name]] for name, duration in known.items()}
+    """Seconds by id, where the manifest says them: a million files are not opened for a bar."""
+    return {one.id: (one.audio.duration_s if one.audio is not None else None) or 0.0 for one in utterances}
 
 
 def _on_ray(args: argparse.Namespace, bulk_run: BulkRun) -> int:
     from speechre.bulk.ray_cluster import run_on_ray
-    from speechre.model.device import choose_device
 
-    num_gpus = 1.0 if choose_device(args.device).startswith("cuda") else 0.0
+    num_gpus = 1.0 if args.device == "cuda" else 0.0
     num_failed = 0
     for summary in run_on_ray(bulk_run, args.ray, args.ray_shards, args.ray_cpus or 2, num_gpus):
         message(str(summary))

@@ -27,6 +27,7 @@ class AudioProgress:
         """``durations_s`` are the recordings by name; ``console`` is where the bar goes, None for nowhere."""
         self._durations_s = durations_s
         self._done_s = dict.fromkeys(durations_s, 0.0)
+        self._total_s = 0.0
         self._clock = clock
         self._start_s = clock()
         self._bar = None if console is None else _bar(console)
@@ -45,9 +46,10 @@ class AudioProgress:
 
     def advance(self, name: str, position_s: float) -> None:
         """The recording ``name`` is done up to ``position_s``."""
+        self._total_s += position_s - self._done_s.get(name, 0.0)
         self._done_s[name] = position_s
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=sum(self._done_s.values()), factor=self._factor())
+            self._bar.update(self._task, completed=self._total_s, factor=self._factor())
 
     def finish(self, name: str) -> None:
         """Nothing more will come of the recording ``name``."""
@@ -55,8 +57,7 @@ class AudioProgress:
 
     def _factor(self) -> str:
         """Seconds of work for a second of audio."""
-        done_s = sum(self._done_s.values())
-        return f"real-time factor {(self._clock() - self._start_s) / done_s:.2f}" if done_s else ""
+        return f"real-time factor {(self._clock() - self._start_s) / self._total_s:.2f}" if self._total_s else ""
 
     def hidden(self) -> AbstractContextManager[None]:
         """While something else is written to the same terminal, the bar is gone."""

@@ -157,7 +157,7 @@ def _confidence(report: Report) -> dict[str, Any]:
         "width_plot": reliability_plot("Reliability, bins of equal width", reliability.equal_width),
         "mass_plot": reliability_plot("Reliability, bins of equal mass", reliability.equal_mass),
         "width_note": "Share of hits by confidence, bins of equal width: calibration error "
-        f"{_percent(reliability.ece)} %.",
+        f"{_percent(reliability.ece)} %, of which chance alone makes {_percent(reliability.by_chance.mean)} %.",
         "mass_note": "The same with about as many triplets in each bin: calibration error "
         f"{_percent(reliability.ece_equal_mass)} %.",
         "reliability_note": _reliability_note(reliability, report.details.told_reliability),

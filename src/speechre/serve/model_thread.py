@@ -104,6 +104,8 @@ class ModelThread:
         with self._changed:
             if self._is_closed:
                 raise StoppingError("the service is being shut down; send the recording again to the one that follows")
+            if not self._thread.is_alive():
+                raise FaultError("the model's thread has ended; tell whoever runs the service to start it again")
             self._line.append(job)
             self._changed.notify()
 
@@ -130,8 +132,11 @@ class ModelThread:
     # -- in the thread
 
     def _run(self) -> None:
-        while self._wait_for_work():
-            self._hear(self._waiting_now())
+        try:
+            while self._wait_for_work():
+                self._hear(self._waiting_now())
+        finally:  # also when it ends by a fault of its own: nobody waits for ever
+            self.give_up()
 
     def _wait_for_work(self) -> bool:
         """Whether there is work; False once the thread is closed and the line is empty."""
@@ -233,7 +238,7 @@ class ModelThread:
         """Whether the caller is the one who answers a job: nobody did, and somebody waits."""
         with self._changed:
             self._taken.discard(job)
-            if job.answer.done() and job.is_wanted:
+            if job.answer.running() or (job.answer.done() and job.is_wanted):  # another thread was quicker
                 return False
             if not job.is_wanted:
                 self._metrics.count_recording("dropped")

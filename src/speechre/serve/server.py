@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from speechre.errors import UsageError
@@ -66,9 +66,10 @@ def url_of(sock: socket.socket) -> str:
 
 
 def print_fault(error: BaseException) -> None:
-    """The traceback of a fault, on stderr."""
-    traceback.print_exception(error, file=sys.stderr)
-    sys.stderr.flush()
+    """The traceback of a fault, on stderr, if anybody reads it."""
+    with suppress(OSError, ValueError):
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
 
 
 class HttpServer:
