@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
+import torch
 
 from speechre.errors import AudioError, SpeechreError
 from speechre.serve.limits import StoppingError
 from speechre.serve.metrics import Metrics
 from speechre.serve.model_thread import LONG_S, Job, ModelThread
-from speechre.serve.server import print_fault
+from speechre.serve.server import load_for_a_thread, print_fault
 from speechre.types import Extraction
 from tests.serving import PATIENCE_S, wait_until
 
@@ -209,6 +211,25 @@ def test_a_thread_that_ends_by_itself_leaves_nobody_waiting(paper: Paper) -> Non
     wait_until(lambda: not thread.is_alive, "it has ended")
     with pytest.raises(SpeechreError):
         thread.submit(paper.job("c", 60))
+
+
+def test_the_models_thread_has_the_cores_and_the_loading_one_none(paper: Paper) -> None:
+    torch.set_num_threads(3)
+    found: list[int] = []
+    extractor, on_start = load_for_a_thread(lambda: found.append(torch.get_num_threads()) or "extractor")
+    assert (extractor, found, torch.get_num_threads()) == ("extractor", [1], 1)
+
+    def extract_many(sources: Iterable[object], *rest: Any) -> Iterator[Extraction]:
+        found.append(torch.get_num_threads())
+        return paper.extract_many(sources, *rest)
+
+    thread = ModelThread(extract_many, Metrics(), print_fault, on_start)
+    job = paper.job("a", 60)
+    paper.allow(1)
+    thread.submit(job)
+    job.answer.result(PATIENCE_S)
+    thread.close(PATIENCE_S)
+    assert found == [1, 3]
 
 
 def test_one_of_two_who_answer_at_once_is_the_one(paper: Paper, thread: ModelThread) -> None:

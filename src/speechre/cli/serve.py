@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from speechre.cli.loading import loading
 from speechre.cli.options import Commands, add_decoding, add_names, add_vad, positive_int
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until stopped; 1 if requests were left unanswered."""
     from speechre.extract.vad import check_detector
     from speechre.serve.limits import Limits
-    from speechre.serve.server import HttpServer, bind, check_packages
+    from speechre.serve.server import HttpServer, bind, check_packages, load_for_a_thread
 
     check_packages()
     check_detector(args.vad)
@@ -93,6 +94,6 @@ def run(args: argparse.Namespace) -> int:
             from speechre.model.checkpoint import DEFAULT_MODEL
 
         args.model = DEFAULT_MODEL if args.model is None else args.model
-        extractor = load_extractor(args)
+        extractor, on_start = load_for_a_thread(partial(load_extractor, args))
         limits = Limits(args.max_upload_mib, args.max_duration_s, args.max_waiting, args.grace_s)
-        return HttpServer(extractor, sock, limits, message).run()
+        return HttpServer(extractor, sock, limits, message, on_start).run()

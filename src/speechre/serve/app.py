@@ -57,7 +57,9 @@ _HEADERS = {
 
 
 class Service:
-    """One extractor behind HTTP. ``report`` is told, in a line each, what whoever runs it should know."""
+    """One extractor behind HTTP. ``report`` is told, in a line each, what whoever runs it should know. ``on_start``
+    is called in the model's thread.
+    """
 
     def __init__(
         self,
@@ -65,12 +67,13 @@ class Service:
         limits: Limits,
         report: Callable[[str], None],
         report_fault: Callable[[BaseException], None],
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits = limits
         self.metrics = Metrics()
         self.num_requests = 0  # of those for an extraction that are in the house
         self.is_stopping = False
-        self.model = ModelThread(extractor.extract_many, self.metrics, report_fault)
+        self.model = ModelThread(extractor.extract_many, self.metrics, report_fault, on_start)
         self._about = about_model(extractor, limits)
         self._report = report
         self._report_fault = report_fault

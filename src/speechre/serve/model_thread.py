@@ -75,11 +75,17 @@ class ModelThread:
     """Hears jobs until it is closed. Whatever happens in it, every job gets an answer or an error."""
 
     def __init__(
-        self, extract_many: ExtractMany, metrics: Metrics, report_fault: Callable[[BaseException], None]
+        self,
+        extract_many: ExtractMany,
+        metrics: Metrics,
+        report_fault: Callable[[BaseException], None],
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_start`` is called in the thread, before its first job."""
         self._extract_many = extract_many
         self._metrics = metrics
         self._report_fault = report_fault
+        self._on_start = on_start
         self._line: deque[Job] = deque()
         self._taken: set[Job] = set()
         self._changed = threading.Condition()
@@ -133,6 +139,7 @@ class ModelThread:
 
     def _run(self) -> None:
         try:
+            self._on_start()
             while self._wait_for_work():
                 self._hear(self._waiting_now())
         finally:  # also when it ends by a fault of its own: nobody waits for ever
