@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -219,6 +220,20 @@ def test_who_stops_sending_is_not_waited_for(service: Running, monkeypatch: pyte
         raw.sendall(b"POST /v1/extract HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nRIFF")
         assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
     wait_until(lambda: service.server.service.num_requests == 0, "the request's place is free again")
+
+
+def test_who_sends_drop_by_drop_is_not_waited_for(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechre.serve.uploads.READ_TIMEOUT_S", 0.5)
+    answer = b""
+    with connect(service) as raw:
+        raw.sendall(b"POST /v1/extract HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
+        raw.settimeout(0.05)
+        while not answer:
+            raw.sendall(b"RIFF")
+            with suppress(TimeoutError):
+                answer = raw.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"expected 1024 a second or more" in answer
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ MAX_FILES = 100
 MAX_NAME_CHARS = 255
 READ_TIMEOUT_S = 60.0
 """A client that sends nothing for so long in the middle of its request is not waited for."""
+LEAST_BYTES_PER_S = 1024
+"""Nor is one that has sent less than this on average, once that time is over."""
 RETRY_AFTER_S = 5
 
 

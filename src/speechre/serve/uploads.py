@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, read_blocks
 from speechre.serve.limits import (
+    LEAST_BYTES_PER_S,
     MAX_FILES,
     MAX_NAME_CHARS,
     READ_TIMEOUT_S,
@@ -99,8 +101,8 @@ def _too_large(limits: Limits) -> TooLargeError:
 
 
 def _counting(receive: Receive, limits: Limits) -> Receive:
-    """As ``receive``, until there are too many bytes or none for too long."""
-    num_bytes = 0
+    """As ``receive``, until there are too many bytes or none for too long, or too few for a client that means it."""
+    num_bytes, came_s = 0, time.monotonic()
 
     async def counted() -> Message:
         nonlocal num_bytes
@@ -113,6 +115,12 @@ def _counting(receive: Receive, limits: Limits) -> Receive:
         num_bytes += len(message.get("body", b""))
         if num_bytes > limits.max_upload_bytes:
             raise _too_large(limits)
+        passed_s = time.monotonic() - came_s
+        if passed_s > READ_TIMEOUT_S and num_bytes < passed_s * LEAST_BYTES_PER_S:
+            raise SlowUploadError(
+                f"{num_bytes} bytes came in {passed_s:.0f} s; expected {LEAST_BYTES_PER_S} a second or more; send the "
+                "request again over a faster connection"
+            )
         return message
 
     return counted
