@@ -48,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     audio_s = sum(len(read_audio(path)) for path in files) / SAMPLE_RATE_HZ
     with serving(options) as address:
         rows = rows_of(options, files, address)
-        passes = [{name: run() for name, run in rows.items()} for _ in range(options.repeat + 1)][
-            1:
-        ]  # the first warms up
+        passes = [{name: run() for name, run in rows.items()} for _ in range(options.repeat + 1)]
+        del passes[0]  # which warms up
     check_same({name: one[2] for name, one in passes[0].items()})
     report = {
         "machine": describe_machine(),

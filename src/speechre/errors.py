@@ -12,6 +12,10 @@ class SpeechreError(Exception):
 
     exit_code = 1
 
+    def to_dict(self) -> dict[str, str]:
+        """The JSON form, the same from the service and in bulk: the kind as the command line names it, the message."""
+        return {"type": type(self).__name__, "message": str(self)}
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine or the GPU has no memory left; torch says so in a RuntimeError."""

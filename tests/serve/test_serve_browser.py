@@ -126,6 +126,7 @@ def test_a_dropped_file_is_heard(opened: Opened, talk: Path) -> None:
         list(talk.read_bytes()),
     )
     opened.wait_for_status("dropped.flac: 1.5 s heard")
+    assert opened.said == []
 
 
 def test_a_recording_is_made_with_the_keyboard_alone(opened: Opened) -> None:
@@ -153,6 +154,7 @@ def test_other_containers_are_converted_in_the_page(opened: Opened, tmp_path: Pa
     soundfile.write(path, samples, rate_hz, format="FLAC")
     opened.page.set_input_files("#file", path)
     opened.wait_for_status("talk.unknown: 1.5 s heard, 4 triplets.")
+    assert opened.said == []
 
 
 def test_a_request_can_be_cancelled(chromium: Any, tiny_extractor: Extractor, talk: Path) -> None:
@@ -164,6 +166,7 @@ def test_a_request_can_be_cancelled(chromium: Any, tiny_extractor: Extractor, ta
         opened.wait_for_status("Cancelled.")
         wait_until(lambda: service.server.service.num_requests == 0, "the service knows")
         gated.gate.set()
+        assert opened.page.is_hidden("#result")
         opened.page.set_input_files("#file", talk)
         opened.wait_for_status("talk.flac: 1.5 s heard")
 

@@ -238,11 +238,15 @@ def test_one_of_two_who_answer_at_once_is_the_one(paper: Paper, thread: ModelThr
 
 
 def test_a_fault_that_nobody_reads_is_no_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
     class Gone:
         def write(self, text: str) -> int:
+            tried.append(text)
             raise BrokenPipeError
 
         flush = write
 
     monkeypatch.setattr("sys.stderr", Gone())
     print_fault(ValueError("a fault"))
+    assert tried

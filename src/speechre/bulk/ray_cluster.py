@@ -19,13 +19,13 @@ _PATIENCE_S = 10.0
 
 def run_on_ray(
     run: BulkRun, address: str, num_shards: int | None = None, cpus_each: int = 2, gpus_each: float = 0.0
-) -> Iterator[Summary]:
+) -> Iterator[Summary | SpeechreError]:
     """All parts of ``run``, each as soon as it is done, ``cpus_each`` cores for one.
 
     ``num_shards`` is how many there are: by default as many as the run in the folder has, else as many as the cluster
     has room for at once. A part whose machine is lost begins again where its rows end. Raises :class:`UsageError` where
-    there is no such cluster or no room in it, and, when all others are done, what a part raises: a faulty manifest,
-    another run's folder, no model.
+    there is no such cluster or no room in it; what ends a part (a faulty manifest, another run's folder, no model) is
+    given in its place, and the others go on.
     """
     ray = _connect(address)
     try:
@@ -38,15 +38,9 @@ def run_on_ray(
         num_shards = num_shards or noted_num_shards(run.folder) or room
         task = ray.remote(num_cpus=cpus_each, num_gpus=gpus_each, max_retries=3)(_work)
         waiting = [task.remote(run, Shard(number, num_shards), cpus_each) for number in range(1, num_shards + 1)]
-        failed: SpeechreError | None = None
         while waiting:
             ready, waiting = ray.wait(waiting)
-            try:
-                yield _result(ray, ready[0])
-            except SpeechreError as error:  # the other parts go on
-                failed = error
-        if failed is not None:
-            raise failed
+            yield _result(ray, ready[0])
     finally:
         ray.shutdown()
 
@@ -100,14 +94,12 @@ def _work(run: BulkRun, shard: Shard, num_threads: int) -> Summary:
     return run_shard(run, shard)
 
 
-def _result(ray: Any, reference: Any) -> Summary:
+def _result(ray: Any, reference: Any) -> Summary | SpeechreError:
     try:
         summary: Summary = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
-        if isinstance(cause, SpeechreError):
-            raise cause from error
-        raise
+        return cause if isinstance(cause, SpeechreError) else SpeechreError(f"a part failed: {error}")
     except ray.exceptions.RayError as error:
-        raise SpeechreError(f"a part was lost with its machine ({str(error).splitlines()[0]}); call again") from error
+        return SpeechreError(f"a part was lost with its machine ({str(error).splitlines()[0]}); call again")
     return summary

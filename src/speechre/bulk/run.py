@@ -67,12 +67,15 @@ def run_shard(
     belongs to another run, and whatever loading a model raises; a recording that cannot be heard becomes a row.
     """
     ours = run.utterances(shard)
-    check_same_run(run, shard.count)
+    told = _described(run, shard.count)
+    _check_same_run(run.folder, told)
     with open_rows(run.folder, shard) as rows:
         before = len(rows.done)
         to_do = [one for one in ours if one.id not in rows.done]
         extractor = run.make()
-        check_same_run(run, shard.count, extractor)
+        told |= _described_model(extractor)
+        _note(run.folder / RUN_FILE, told)
+        _check_same_run(run.folder, told)
         rows.forget_failures()
         failures = _extract(extractor, rows, to_do, on_error, None if on_start is None else on_start(to_do))
         return Summary(shard, len(rows.done) - before, before, tuple(failures.items()))
@@ -130,29 +133,32 @@ def _as_ours(utterance: Utterance, fault: Exception) -> SpeechreError:
     return SpeechreError(f"{utterance.id}: the model failed on this recording ({type(fault).__name__}: {fault})")
 
 
-def check_same_run(run: BulkRun, num_shards: int, extractor: Extractor | None = None) -> None:
-    """Raises :class:`UsageError` if the folder holds another run than this. What this one is is noted there as soon as
-    the model is known.
-    """
-    ours = {
+def _described(run: BulkRun, num_shards: int) -> dict[str, Any]:
+    """What all parts of a run share, as far as it is known before a model is loaded."""
+    return {
         "manifest_sha256": _sha256(run.manifest),
         "num_shards": num_shards,
         "settings": json.loads(json.dumps(dict(run.settings))),  # as it will be read: tuples are lists
     }
-    path = run.folder / RUN_FILE
-    if extractor is not None:
-        config = json.dumps(extractor.checkpoint.config.to_dict(), sort_keys=True)
-        ours |= {
-            "model": extractor.model_id,
-            "config_sha256": hashlib.sha256(config.encode()).hexdigest(),  # thresholds and curves are in it
-            "speechre": __version__,
-        }
-        if not path.exists():
-            _note(path, ours)
+
+
+def _described_model(extractor: Extractor) -> dict[str, Any]:
+    """The rest of it. Thresholds and curves are in the config."""
+    config = json.dumps(extractor.checkpoint.config.to_dict(), sort_keys=True)
+    return {
+        "model": extractor.model_id,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+        "speechre": __version__,
+    }
+
+
+def _check_same_run(folder: Path, told: Mapping[str, Any]) -> None:
+    """Raises :class:`UsageError` if another run is noted in the folder."""
+    path = folder / RUN_FILE
     if not path.exists():
         return
     noted = read_json(path)
-    for key, value in ours.items():
+    for key, value in told.items():
         there = noted.get(key) if isinstance(noted, dict) else None
         if there != value:
             raise UsageError(
@@ -177,10 +183,12 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _note(path: Path, ours: Mapping[str, Any]) -> None:
+def _note(path: Path, told: Mapping[str, Any]) -> None:
     """Write the file, unless another part of the run was quicker: a link appears whole, and replaces nothing."""
+    if path.exists():
+        return
     building = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    write_atomically(building, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(building, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     try:
         os.link(building, path)
     except FileExistsError:

@@ -77,8 +77,7 @@ class ShardRows:
     def fail(self, utterance: Utterance, error: SpeechreError) -> None:
         """One recording cannot be done; it is tried again when the run is started again."""
         source = None if utterance.audio is None else utterance.audio.path
-        told = {"type": type(error).__name__, "message": str(error)}
-        _append(self._errors, {"id": utterance.id, "source": source, "error": told})
+        _append(self._errors, {"id": utterance.id, "source": source, "error": error.to_dict()})
 
 
 @contextmanager

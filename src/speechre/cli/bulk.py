@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechre.cli.loading import loading
-from speechre.cli.options import Commands, add_decoding, add_names, add_vad, positive_int
+from speechre.cli.options import Commands, add_decoding, add_model, add_names, add_vad, positive_int
 from speechre.cli.output import message, report_error
 from speechre.cli.progress import AudioProgress, audio_progress
 from speechre.errors import SpeechreError, UsageError
@@ -41,11 +41,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser("bulk", help="triplets from very many recordings", description=_DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the recordings; annotation is not looked at")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder for the rows")
-    parser.add_argument(
-        "--model",
-        metavar="DIR|NAME",
-        help="a model folder or a shipped model's name (default: the shipped one)",
-    )
+    add_model(parser)
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N (default: 1/1, everything)")
     parts.add_argument(
@@ -58,7 +54,7 @@ def add_parser(commands: Commands) -> None:
         "--ray-shards",
         type=positive_int,
         metavar="N",
-        help="so many parts (default: as many as the cluster works on at once)",
+        help="so many parts (default: as many as the run in DIR has, else as many as the cluster works on at once)",
     )
     parser.add_argument(
         "--ray-cpus", type=positive_int, metavar="N", help="cores for each part on a cluster (default: 2)"
@@ -102,15 +98,13 @@ def _bulk_run(args: argparse.Namespace) -> BulkRun:
 
     with loading():
         from speechre.bulk.run import BulkRun
-        from speechre.model.checkpoint import DEFAULT_MODEL
 
-    args.model = DEFAULT_MODEL if args.model is None else args.model
     if args.ray is None:
         settings = extractor_settings(args)
     else:  # each machine of a cluster chooses its own device, in a folder of its own
-        here = argparse.Namespace(**{**vars(args), "device": "cpu"})
-        model = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
-        settings = replace(extractor_settings(here), device=args.device, model=model)
+        settings = extractor_settings(argparse.Namespace(**{**vars(args), "device": "cpu"}))
+        model = os.path.abspath(settings.model) if os.path.isdir(settings.model) else settings.model
+        settings = replace(settings, device=args.device, model=model)
     # Not settings of the answers, as the others are: how much is heard at a time.
     told = {key: value for key, value in settings.overrides.items() if key != "memory_mib"}
     # Links stay, for paths in a manifest are relative to the folder in which it is named.
@@ -145,10 +139,17 @@ def _on_ray(args: argparse.Namespace, bulk_run: BulkRun) -> int:
     from speechre.bulk.ray_cluster import run_on_ray
 
     num_gpus = 1.0 if args.device == "cuda" else 0.0
-    num_failed = 0
-    for summary in run_on_ray(bulk_run, args.ray, args.ray_shards, args.ray_cpus or 2, num_gpus):
-        message(str(summary))
-        for name, why in summary.failures:
+    code = 0
+    errors: set[str] = set()  # what all parts say is told once
+    for found in run_on_ray(bulk_run, args.ray, args.ray_shards, args.ray_cpus or 2, num_gpus):
+        if isinstance(found, SpeechreError):
+            code = max(code, found.exit_code)
+            if str(found) not in errors:
+                report_error(found)
+            errors.add(str(found))
+            continue
+        message(str(found))
+        for name, why in found.failures:
             message(f"{name}: {why}")
-        num_failed += len(summary.failures)
-    return 1 if num_failed else 0
+        code = max(code, 1 if found.failures else 0)
+    return code

@@ -20,8 +20,7 @@ from speechre.cli.graph import (
     add_merging,
     check_graph_arguments,
 )
-from speechre.cli.loading import loading
-from speechre.cli.options import Commands, add_decoding, add_names, add_output, add_vad, positive_int
+from speechre.cli.options import Commands, add_decoding, add_model, add_names, add_output, add_vad, positive_int
 from speechre.cli.output import (
     Output,
     check_replaces_no_input,
@@ -58,11 +57,7 @@ def add_parser(commands: Commands) -> None:
         metavar="FILE",
         help="an audio file, or a folder with audio files at any depth",
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR|NAME",
-        help="a model folder or a shipped model's name (default: the shipped one)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--format",
         choices=STYLES,
@@ -128,10 +123,6 @@ def _model(args: argparse.Namespace, num_files: int) -> Iterator[tuple[int, _Ext
     # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
     from speechre.cli.model import extractor_settings, make_extractor
 
-    with loading():
-        from speechre.model.checkpoint import DEFAULT_MODEL
-
-    args.model = DEFAULT_MODEL if args.model is None else args.model
     settings = extractor_settings(args)
     if args.workers > 1 and settings.device != "cpu":
         raise UsageError(f"--workers {args.workers} is for a CPU, the device is {settings.device}; add --device cpu")

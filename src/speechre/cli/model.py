@@ -29,6 +29,7 @@ class ExtractorSettings:
 @loading()
 def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     """Only what the user gave overrides the model's own config. Raises :class:`UsageError`."""
+    from speechre.model.checkpoint import DEFAULT_MODEL
     from speechre.model.device import choose_device
 
     given = {
@@ -49,7 +50,8 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     vad = getattr(args, "vad", "energy")  # the commands for short utterances have no such option
     if vad != "energy":
         overrides["vad"] = vad
-    return ExtractorSettings(args.model, choose_device(args.device), args.batch_size, overrides)
+    model = DEFAULT_MODEL if args.model is None else args.model
+    return ExtractorSettings(model, choose_device(args.device), args.batch_size, overrides)
 
 
 def known_names(args: argparse.Namespace) -> dict[str, Any]:

@@ -180,6 +180,15 @@ def add_names(parser: Parser) -> None:
     )
 
 
+def add_model(parser: Parser) -> None:
+    """Whose answers are asked for; without it the shipped model's."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR|NAME",
+        help="a model folder or a shipped model's name (default: the shipped one)",
+    )
+
+
 def add_vad(parser: Parser) -> None:
     """What finds the speech in long recordings."""
     parser.add_argument(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from speechre.cli.loading import loading
-from speechre.cli.options import Commands, add_decoding, add_names, add_vad, positive_int
+from speechre.cli.options import Commands, add_decoding, add_model, add_names, add_vad, positive_int
 from speechre.cli.output import message
 
 _DESCRIPTION = """\
@@ -37,11 +36,7 @@ def add_parser(commands: Commands) -> None:
         metavar="N",
         help="on which port (default: 8000; 0: any free one, which is printed)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="DIR|NAME",
-        help="a model folder or a shipped model's name (default: the shipped one)",
-    )
+    add_model(parser)
     parser.add_argument(
         "--max-upload-mib",
         type=positive_int,
@@ -90,10 +85,6 @@ def run(args: argparse.Namespace) -> int:
         # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
         from speechre.cli.model import load_extractor
 
-        with loading():
-            from speechre.model.checkpoint import DEFAULT_MODEL
-
-        args.model = DEFAULT_MODEL if args.model is None else args.model
         extractor, on_start = load_for_a_thread(partial(load_extractor, args))
         limits = Limits(args.max_upload_mib, args.max_duration_s, args.max_waiting, args.grace_s)
         return HttpServer(extractor, sock, limits, message, on_start).run()

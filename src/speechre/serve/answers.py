@@ -13,7 +13,7 @@ from speechre.graph import build_graph
 from speechre.graph_formats import GRAPH_FORMATS
 from speechre.graph_formats.page import MAX_SOUND_BYTES, to_html
 from speechre.page.sound import encode_opus_blocks
-from speechre.serve.limits import BadRequestError, UnavailableError, error_to_dict
+from speechre.serve.limits import BadRequestError, UnavailableError
 from speechre.serve.uploads import Upload
 from speechre.types import Extraction
 
@@ -70,7 +70,7 @@ def write_answer(
 def _line(upload: Upload, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Extraction):
         return outcome.to_dict()
-    return {"id": upload.id, "source": upload.name, "error": error_to_dict(outcome)}
+    return {"id": upload.id, "source": upload.name, "error": outcome.to_dict()}
 
 
 def _all_heard(outcomes: Sequence[Outcome]) -> Iterator[Extraction]:

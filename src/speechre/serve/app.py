@@ -24,7 +24,6 @@ from speechre.serve.limits import (
     NotFoundError,
     RefusedError,
     StoppingError,
-    error_to_dict,
     status_of,
 )
 from speechre.serve.metrics import MEDIA_TYPE as METRICS_TYPE
@@ -162,7 +161,7 @@ class Service:
         if not isinstance(error, SpeechreError) and known.__class__ is FaultError:
             self._report_fault(error)
         headers = dict(known.headers) if isinstance(known, RefusedError) else {}
-        return _response(to_json({"error": error_to_dict(known)}), "application/json", status_of(known), headers)
+        return _response(to_json({"error": known.to_dict()}), "application/json", status_of(known), headers)
 
 
 def about_model(extractor: Extractor, limits: Limits) -> dict[str, Any]:

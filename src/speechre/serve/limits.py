@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from speechre.errors import AudioError, SpeechreError, UsageError
 
@@ -121,8 +120,3 @@ def status_of(error: SpeechreError) -> int:
     if isinstance(error, RefusedError):
         return error.status
     return 422 if isinstance(error, AudioError | UsageError) else 500
-
-
-def error_to_dict(error: SpeechreError) -> dict[str, Any]:
-    """The JSON form of every error: the kind as the command line names it, and its message."""
-    return {"type": type(error).__name__, "message": str(error)}
