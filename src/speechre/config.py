@@ -91,12 +91,19 @@ class TrainConfig:
     frozen_words: bool = False  # Whisper's own token embeddings stay; those of the new tokens learn
     frozen_relation_blocks: bool = False  # only the classifier of the relation head learns, not its convolutions
     frozen_encoder_layers: int = 0  # so many of the lowest, and the convolutions before them, stay Whisper's
+    lora_rank: int = 0  # Whisper's layers learn by changes of this rank (LoRA) in place of whole matrices; 0: whole
+    teacher_share: float = 0.0  # of each transcript token what plain Whisper expects there, in place of the annotated
     precision: Literal["auto", "no", "bf16"] = "no"
     seed: int = 1
     eval_every: int = 200
     eval_utterances: int = 48  # of dev during training; the whole of it is scored by "speechre evaluate"
     save_every: int = 50
     device: str = "auto"
+
+    @property
+    def keeps_words(self) -> bool:
+        """Whether the embeddings of Whisper's own tokens stay as they are."""
+        return self.frozen_words or bool(self.lora_rank)
 
 
 MAX_NAME_CHARS = 100
@@ -243,6 +250,11 @@ def _check(config: Config, where: str) -> None:
             f"{where}: train.answer_vocabulary batch needs model.transcript true and train.loss_on answer: its words "
             "are those of the transcripts"
         )
+    if train.teacher_share and (train.loss_on != "answer" or not config.model.transcript):
+        raise ConfigError(
+            f"{where}: train.teacher_share needs model.transcript true and train.loss_on answer: what plain Whisper "
+            "teaches are the words of transcripts"
+        )
     limits = {
         "train.steps": train.steps >= 1,
         "train.batch_size": train.batch_size >= 1,
@@ -262,6 +274,8 @@ def _check(config: Config, where: str) -> None:
         "train.eval_utterances": train.eval_utterances >= 1,
         "train.save_every": train.save_every >= 1,
         "train.frozen_encoder_layers": train.frozen_encoder_layers >= 0,
+        "train.lora_rank": train.lora_rank >= 0,
+        "train.teacher_share": 0 <= train.teacher_share < 1,
         "decode.beams": 1 <= decode.beams <= 64,
         "decode.max_new_tokens": decode.max_new_tokens >= 1,
         "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,

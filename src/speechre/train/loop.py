@@ -24,8 +24,10 @@ from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
+from speechre.train.low_rank import merged_network
 from speechre.train.objectives import Loss, compute_loss
 from speechre.train.state import Progress, load_state, save_state
+from speechre.train.teacher import Teacher
 
 Evaluate = Callable[[SpeechReNetwork], dict[str, float]]
 """Scores the network on dev; the key "f1" decides which model is the best."""
@@ -54,7 +56,7 @@ def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.Adam
             rate = train.head_learning_rate
         elif name.startswith("whisper.encoder."):
             rate = train.encoder_learning_rate
-        is_kept = train.frozen_words and name == "whisper.decoder.embed_tokens.weight"
+        is_kept = train.keeps_words and name == "whisper.decoder.embed_tokens.weight"
         if is_kept:  # only the new tokens learn there, and those start at random
             rate = train.head_learning_rate
         decay = train.weight_decay if parameter.dim() > 1 and not is_kept else 0.0
@@ -107,6 +109,7 @@ def run_training(
     *,
     resume: bool = False,
     evaluate: Evaluate | None = None,
+    teacher: Teacher | None = None,
     report: Report = lambda line: None,
 ) -> Path:
     """Train ``network``, as :func:`build_network` made it, on ``examples``; returns the final model's folder.
@@ -117,6 +120,8 @@ def run_training(
     """
     keep_freed_memory()
     accelerator, autocast, optimizer = _set_up(config, network, report)
+    if teacher is not None:
+        teacher.to(network.device)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress(0, {})
     if resume:
@@ -133,16 +138,17 @@ def run_training(
         for step in range(progress.step, config.train.steps):
             tick = time.monotonic()
             loss, norm = _train_step(
-                accelerator, autocast, network, optimizer, next(samples_of), sequencer, config, step
+                accelerator, autocast, network, optimizer, next(samples_of), sequencer, config, step, teacher
             )
             done = step + 1
             row = _metrics_row(done, loss, norm, config, time.monotonic() - tick)
             is_last = done == config.train.steps
             if evaluate and (done % config.train.eval_every == 0 or is_last):
-                row |= {f"dev_{k}": v for k, v in _evaluate(network, evaluate).items()}
+                answering = merged_network(network)
+                row |= {f"dev_{k}": v for k, v in _evaluate(answering, evaluate).items()}
                 if row["dev_f1"] >= best.get("f1", 0.0):
                     best = {"f1": row["dev_f1"], "step": done}
-                    save_model(folder / "best", network, sequencer, config)
+                    save_model(folder / "best", answering, sequencer, config)
             log.write(row)
             if done % 10 == 0 or is_last:
                 per_step = (time.monotonic() - started) / (done - first_step)
@@ -152,6 +158,7 @@ def run_training(
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
+    network = merged_network(network)
     interpolate(network, start, sequencer, config)
     save_model(folder / "model", network, sequencer, config)
     return folder / "model"
@@ -203,13 +210,14 @@ def _train_step(
     sequencer: Sequencer,
     config: Config,
     step: int,
+    teacher: Teacher | None,
 ) -> tuple[Loss, float]:
     network.train()
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * learning_rate_factor(step, config)
     optimizer.zero_grad(set_to_none=True)
     with autocast():
-        loss = compute_loss(network, samples, sequencer, config)
+        loss = compute_loss(network, samples, sequencer, config, teacher)
     if not torch.isfinite(loss.total):
         ids = ", ".join(sample.example.id for sample in samples)
         raise TrainingError(

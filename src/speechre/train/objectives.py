@@ -18,6 +18,7 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import IGNORE, Packed, Sequencer, pack
 from speechre.schema import Schema
 from speechre.train.examples import Sample
+from speechre.train.teacher import Teacher
 
 # Lengths are rounded up: the math libraries keep memory for every shape that they have met.
 _MEL_FRAMES_STEP = 100
@@ -91,8 +92,16 @@ def stack(
     return ids_BT, positions_BT, targets_BT, is_transcript_BT, ((same | prefix) & causal)[:, None]
 
 
-def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer: Sequencer, config: Config) -> Loss:
-    """Forward pass of one batch."""
+def compute_loss(
+    network: SpeechReNetwork,
+    samples: Sequence[Sample],
+    sequencer: Sequencer,
+    config: Config,
+    teacher: Teacher | None = None,
+) -> Loss:
+    """Forward pass of one batch. With a teacher, ``train.teacher_share`` of each token of a transcript is what the
+    teacher expects there.
+    """
     device = network.device
     encoded = network.encode([sample.mel for sample in samples], _MEL_FRAMES_STEP)
     relation_logits_BR = network.relation_logits(encoded).float()
@@ -118,7 +127,13 @@ def compute_loss(network: SpeechReNetwork, samples: Sequence[Sample], sequencer:
     if config.train.answer_vocabulary == "batch":
         vocabulary = answer_vocabulary(ids, sequencer)
     triplet_loss = _cross_entropy(network, hidden[answered], targets[answered], vocabulary)
-    transcript_loss = _cross_entropy(network, hidden[from_transcript], targets[from_transcript])
+    expected_NV = None
+    if teacher is not None and from_transcript.any():
+        mels = [sample.mel for sample in samples]
+        expected_NV = _taught(teacher, mels, ids, targets, from_transcript, config.train.teacher_share)
+    transcript_loss = _cross_entropy(
+        network, hidden[from_transcript], targets[from_transcript] if expected_NV is None else expected_NV
+    )
     gold_BR = torch.tensor(
         [[float(name in s.example.relations) for name in schema.relation_types] for s in samples], device=device
     )
@@ -140,11 +155,27 @@ def answer_vocabulary(ids_BT: Tensor, sequencer: Sequencer) -> Tensor:
     return torch.unique(torch.cat([ids_BT.flatten(), structure, end]))  # type: ignore[no-any-return]
 
 
-def _cross_entropy(
-    network: SpeechReNetwork, hidden_ND: Tensor, targets_N: Tensor, vocabulary: Tensor | None = None
+def _taught(
+    teacher: Teacher, mels: Sequence[Tensor], ids_BT: Tensor, targets_BT: Tensor, is_transcript_BT: Tensor, share: float
 ) -> Tensor:
-    """The mean over N tokens, zero for none; over ``vocabulary`` only where given, which holds all targets."""
+    """The targets (N, V) of transcripts: the annotated token, and ``share`` of what the teacher expects in its place.
+
+    Where nobody speaks the teacher may hear words all the same (Whisper does), so nothing is learned from it there.
+    """
+    expected_NV = teacher.next_tokens(mels, _MEL_FRAMES_STEP, ids_BT, is_transcript_BT)
+    has_words_B = is_transcript_BT.sum(dim=1) > 1
+    share_N1 = share * has_words_B[:, None].expand_as(is_transcript_BT)[is_transcript_BT][:, None].float()
+    annotated_NV = F.one_hot(targets_BT[is_transcript_BT], expected_NV.shape[1])
+    return torch.lerp(annotated_NV.float(), expected_NV, share_N1)
+
+
+def _cross_entropy(
+    network: SpeechReNetwork, hidden_ND: Tensor, targets: Tensor, vocabulary: Tensor | None = None
+) -> Tensor:
+    """The mean over N tokens, zero for none; over ``vocabulary`` only where given, which holds all targets. ``targets``
+    are tokens (N,) or, over the whole vocabulary, probabilities (N, V).
+    """
     if vocabulary is not None:
-        targets_N = torch.searchsorted(vocabulary, targets_N)
-    losses = F.cross_entropy(network.whisper.logits(hidden_ND, vocabulary).float(), targets_N, reduction="sum")
-    return losses / max(len(targets_N), 1)
+        targets = torch.searchsorted(vocabulary, targets)
+    losses = F.cross_entropy(network.whisper.logits(hidden_ND, vocabulary).float(), targets, reduction="sum")
+    return losses / max(len(targets), 1)

@@ -23,7 +23,9 @@ from speechre.schema import Schema
 from speechre.schemas import load_schema
 from speechre.train.examples import Example, prepare_example
 from speechre.train.loop import Evaluate, Report, run_training
+from speechre.train.low_rank import add_low_rank
 from speechre.train.state import find_state
+from speechre.train.teacher import Teacher
 from speechre.types import Utterance
 
 EvaluateFactory = Callable[[Sequence[Utterance], Sequencer, Config], Evaluate]
@@ -47,6 +49,14 @@ def build_network(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequ
     torch.manual_seed(config.train.seed)
     weights = load_backbone(config.model.backbone, config.train.seed)
     return untrained_network(weights, schema, config.model.prompt_style)
+
+
+def build_teacher(config: Config, schema: Schema) -> Teacher | None:
+    """The plain Whisper that teaches, where ``train.teacher_share`` asks for one."""
+    if not config.train.teacher_share:
+        return None
+    weights = load_backbone(config.model.backbone, config.train.seed)
+    return Teacher(*untrained_network(weights, schema, config.model.prompt_style))
 
 
 def _continue_from(config: Config, schema: Schema) -> tuple[SpeechReNetwork, Sequencer]:
@@ -114,7 +124,7 @@ def prepare_examples(
 
 def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
     """Keep what ``train.frozen_encoder_layers``, ``train.frozen_relation_blocks`` and ``train.frozen_words`` say as it
-    is.
+    is, and of the rest of Whisper what ``train.lora_rank`` does.
 
     Frozen encoder layers, and the convolutions before them, neither learn nor cost a backward pass; where all layers
     are kept, so is the encoder's last normalization.
@@ -126,9 +136,11 @@ def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> No
             frozen.append(encoder.layer_norm)
         for module in frozen:
             module.requires_grad_(False)
+    if config.train.lora_rank:
+        add_low_rank(network, config.train.lora_rank, config.train.seed)
     if config.train.frozen_relation_blocks:
         network.relation_head.blocks.requires_grad_(False)
-    if config.train.frozen_words:
+    if config.train.keeps_words:
         first_new = sequencer.tokenizer.whisper_vocab_size
 
         def keep_words(gradient_VD: Tensor) -> Tensor:
@@ -172,4 +184,7 @@ def start_training(
         pairs = zip(config.data.train, config.data.repeats, strict=True)
         times = {utterance.id: count for path, count in pairs for utterance in read_manifest(path)}
         examples = repeat_examples(examples, times)
-    return run_training(config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, report=report)
+    teacher = build_teacher(config, schema)
+    return run_training(
+        config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, teacher=teacher, report=report
+    )
