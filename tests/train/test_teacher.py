@@ -23,11 +23,12 @@ from tests.train.test_objectives import make_samples
 
 
 def config(share: float) -> Config:
-    return Config.from_dict({"model": {"backbone": "random"}, "train": {"prompt_source": "gold", "teacher_share": share}})
+    train = {"prompt_source": "gold", "teacher_share": share}
+    return Config.from_dict({"model": {"backbone": "random"}, "train": train})
 
 
 def expected(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
-    """(log-probabilities of the tiny network, those of the untrained one as a teacher) at each place of a transcript."""
+    """At each place of a transcript the log-probabilities of the tiny network, and what the untrained one teaches."""
     network, sequencer = tiny_network()
     plain, _ = fresh()
     ids = torch.tensor([[*sequencer.start_ids(), *sample.example.transcript_ids]])
@@ -70,7 +71,8 @@ def test_where_nobody_speaks_nothing_is_taught() -> None:
     silent = [replace(one, example=replace(one.example, transcript_ids=())) for one in make_samples(sequencer)]
     settings = config(0.5)
     taught = compute_loss(network, silent, sequencer, settings, build_teacher(settings, CONLL04))
-    assert taught.transcript.item() == pytest.approx(compute_loss(network, silent, sequencer, config(0.0)).transcript.item())
+    alone = compute_loss(network, silent, sequencer, config(0.0))
+    assert taught.transcript.item() == pytest.approx(alone.transcript.item())
 
 
 def test_a_run_learns_from_a_teacher_that_stays_as_it_is(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Training a small change of Whisper in place of Whisper: low-rank adaptation (LoRA, Hu et al. 2021, section 4.1).
 
-Every matrix W of the layers that learn stays as it is and gets a change B A beside it, of a low rank. What is learned is
-a fiftieth of the weights, so less of what Whisper could hear is written over, and a step needs no gradient of W. After
-training the change is added to W: a model folder knows nothing of it.
+Every matrix W of the layers that learn stays as it is and gets a change B A of a low rank beside it. What is learned is
+a small part of the weights, so less of what Whisper could hear is written over. After training the change is added to
+W: a model folder knows nothing of it.
 """
 
 from __future__ import annotations
