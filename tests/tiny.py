@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from speechre.config import Config
+from speechre.model.adapter import Adapter
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
@@ -47,3 +48,14 @@ def random_mels(count: int, seed: int = 0, frames: tuple[int, int] = (40, 300)) 
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(frames[0] // 2, frames[1] // 2, (count,), generator=generator) * 2
     return [torch.randn(80, int(length), generator=generator) * 0.5 for length in lengths]
+
+
+def random_adapter(network: SpeechReNetwork, rank: int = 2, seed: int = 0) -> Adapter:
+    """Large changes of the encoder's matrices and of the decoder's last ones."""
+    generator = torch.Generator().manual_seed(seed)
+    changes = {}
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.startswith(("whisper.encoder", "whisper.decoder.layers.1")):
+            down = torch.randn(rank, module.in_features, generator=generator)
+            changes[name] = down, torch.randn(module.out_features, rank, generator=generator) * 0.3
+    return Adapter(changes)

@@ -80,7 +80,7 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     checkpoint = checkpoint_at(model, 1.0, SLOWER)
     decode = replace(checkpoint.config.decode, second_share=0.4)
     checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
-    listener = Listener(model, "cpu", decode)
+    listener = Listener(model, "cpu", checkpoint)
     short, long = noise(1.0, 1), noise(26.0, 2)  # 26 s are 32.5 at this speed
     hearings = FurtherHearings(checkpoint, listener, is_read=True)
     (replay,) = hearings.replays([long, short])

@@ -13,7 +13,7 @@ import torch
 from speechre import Extractor
 from speechre.audio import read_audio
 from speechre.cli import main
-from speechre.config import Config, DecodeConfig
+from speechre.config import Config
 from speechre.data.store import read_manifest
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.search import Generation
@@ -27,6 +27,7 @@ from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
 from speechre.types import Triplet
 from tests.conftest import noise
+from tests.tiny import random_adapter
 
 BEAMS = 3
 
@@ -94,7 +95,7 @@ def test_the_reader_reads_what_both_heard(models: dict[str, str], manifest: Path
     settings = {"transcript_beams": BEAMS, "second_listener": models["other"], "second_share": 0.3}
     both = Extractor.from_pretrained(models["reading"], **settings)
     alone = Extractor.from_pretrained(models["reading"], transcript_beams=BEAMS)
-    listener = Listener(models["other"], "cpu", DecodeConfig(transcript_beams=BEAMS))
+    listener = Listener(models["other"], "cpu", both.checkpoint)
     assert both.model_id == f"{alone.model_id}+{listener.model_id}"
     sounds = [noise(2.0, seed) for seed in range(3)]
     heard = listener.transcribe(sounds)
@@ -178,8 +179,11 @@ def test_a_plain_whisper_listens(models: dict[str, str], capsys: pytest.CaptureF
     sound = Path(__file__).parents[2] / "samples" / "parker.flac"
     samples = read_audio(sound)
     expected = Transcriber.from_pretrained("tiny.en").transcribe([torch.from_numpy(samples)])
+    reading = load_checkpoint(models["reading"])
     for beams in (1, 2):
-        (heard,) = Listener("whisper:tiny.en", "cpu", DecodeConfig(transcript_beams=beams)).transcribe([samples])
+        decode = replace(reading.config.decode, transcript_beams=beams)
+        first = replace(reading, config=replace(reading.config, decode=decode))
+        (heard,) = Listener("whisper:tiny.en", "cpu", first).transcribe([samples])
         assert heard[0].text == expected[0]
         assert len(heard) == beams
     command = ["extract", str(sound), "--model", models["reading"], "--format", "jsonl", "--transcript-beams", "2"]
@@ -205,3 +209,52 @@ def test_from_the_command_line(models: dict[str, str], manifest: Path, capsys: p
         ids.append(json.loads(capsys.readouterr().out)["model"])
     assert "+other@" in ids[0]
     assert "+" not in ids[1]
+
+
+# --- a model that listens with its adapter ---
+
+
+@pytest.fixture(scope="module")
+def adapted(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The model that reads, with an adapter that makes it hear something else. Do not change."""
+    reading = load_checkpoint(models["reading"])
+    folder = tmp_path_factory.mktemp("adapted") / "model"
+    save_checkpoint(
+        folder,
+        reading.network,
+        reading.tokenizer,
+        reading.schema,
+        reading.config,
+        torch.float32,
+        reading.reader,
+        random_adapter(reading.network),
+    )
+    return str(folder)
+
+
+def test_a_model_listens_with_its_adapter_too(adapted: str, models: dict[str, str]) -> None:
+    checkpoint = load_checkpoint(adapted)
+    assert checkpoint.adapter is not None
+    changed = replace(checkpoint, network=checkpoint.adapter.applied_to(checkpoint.network))
+    sounds = [noise(2.0, seed) for seed in range(3)]
+    settings = replace(checkpoint.config.decode, transcript_beams=BEAMS)
+    first = replace(checkpoint, config=replace(checkpoint.config, decode=settings))
+    engine = DecodingEngine(changed.network, changed.sequencer(), changed.config.model, settings)
+    expected = engine.transcribe([mel_of(sound, checkpoint) for sound in sounds])
+    for name in ("adapter:", f"adapter:{adapted}"):
+        listener = Listener(name, "cpu", first)
+        assert listener.transcribe(sounds) == expected
+        assert listener.model_id == "adapter:" + checkpoint.model_id
+    alone = DecodingEngine(checkpoint.network, checkpoint.sequencer(), checkpoint.config.model, settings)
+    assert alone.transcribe([mel_of(sound, checkpoint) for sound in sounds]) != expected
+    both = Extractor.from_pretrained(adapted, transcript_beams=BEAMS, second_listener="adapter:")
+    assert both.model_id == f"{checkpoint.model_id}+adapter:{checkpoint.model_id}"
+    analysis = next(both.analyze_many([(sounds[0], 16_000)]))[1]
+    assert {one.text for one in expected[0]} <= {analysis.transcript, *analysis.other_transcripts}
+
+
+def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=r"second listener adapter:: reading@\w+ has no adapter; choose a model"):
+        Extractor.from_pretrained(models["reading"], second_listener="adapter:")
+    with pytest.raises(UsageError, match=r"other@\w+ has no adapter"):
+        Extractor.from_pretrained(models["reading"], second_listener=f"adapter:{models['other']}")

@@ -41,6 +41,13 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--reader", type=Path, metavar="DIR", help="a text reader's folder, to become part of the model"
     )
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="the adapter.safetensors of a training with train.lora_rank that started from this model, to become part "
+        "of it; it listens with --second-listener adapter:",
+    )
     parser.add_argument("--name", help="the calibrated model's name (default: as before)")
     parser.add_argument(
         "--max-relation-free",
@@ -93,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from speechre.evaluate.fitting import check_can_fit, fit_decoding, short_enough
     from speechre.model.checkpoint import save_checkpoint
 
-    extractor = load_extractor(args)
+    extractor = load_extractor(args) if args.adapter is None else _with_adapter(args)
     if args.reader is not None:
         extractor = _with_reader(extractor, args.reader)
     config = extractor.checkpoint.config
@@ -125,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         getattr(torch, args.weights),
         checkpoint.reader,
+        checkpoint.adapter,
     )
     message(f"wrote {args.output}")
     found = _result(fitted, len(utterances))
@@ -134,6 +142,24 @@ def run(args: argparse.Namespace) -> int:
         else:
             print_tables(out, _tables(found))
     return 0
+
+
+def _with_adapter(args: argparse.Namespace) -> Extractor:
+    """The model with the adapter of ``--adapter``. Raises :class:`CheckpointError` where the two do not fit."""
+    from speechre.cli.model import extractor_settings, make_extractor
+    from speechre.model.adapter import load_adapter
+
+    settings = extractor_settings(args)
+    second = settings.overrides.get("second_listener")
+    # What may be asked to listen with the adapter has none yet.
+    deaf = make_extractor(replace(settings, overrides={**settings.overrides, "second_listener": ""}))
+    checkpoint = deaf.checkpoint
+    adapter = load_adapter(args.adapter).to(checkpoint.network.device)
+    adapter.applied_to(checkpoint.network)
+    decode = checkpoint.config.decode if second is None else replace(checkpoint.config.decode, second_listener=second)
+    config = replace(checkpoint.config, decode=decode)
+    found = replace(checkpoint, adapter=adapter, config=config)
+    return type(deaf)(found, deaf.batch_size, memory_mib=deaf.memory_mib)
 
 
 def _with_reader(extractor: Extractor, folder: Path) -> Extractor:

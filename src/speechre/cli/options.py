@@ -117,9 +117,10 @@ def add_decoding(parser: Parser, fits_threshold: bool = False) -> None:
     )
     parser.add_argument(
         "--second-listener",
-        metavar="DIR|NAME|whisper:NAME|none",
-        help="a model that hears too and whose transcripts the text reader reads as well; whisper:NAME is a plain "
-        "Whisper, as whisper:openai/whisper-small.en (default: the model's)",
+        metavar="DIR|NAME|adapter:|whisper:NAME|none",
+        help="a model that hears too and whose transcripts the text reader reads as well; adapter: is the model itself "
+        "with its adapter (adapter:NAME another one with its own), whisper:NAME a plain Whisper, as "
+        "whisper:openai/whisper-small.en (default: the model's)",
     )
     parser.add_argument(
         "--speeds",

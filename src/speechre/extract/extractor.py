@@ -133,7 +133,7 @@ class Extractor:
                 'transcripts; choose a model that has one, or "none"'
             )
         device = str(self.checkpoint.network.device)
-        return Listener(decode.second_listener, device, decode)
+        return Listener(decode.second_listener, device, self.checkpoint)
 
     @property
     def model_id(self) -> str:

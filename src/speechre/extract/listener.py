@@ -1,8 +1,8 @@
-"""A second listener: another model that hears the same sound, of which only the transcripts count.
+"""A second listener: another network that hears the same sound, of which only the transcripts count.
 
 Two networks mishear different names. The text reader reads what both wrote, each transcript as far as it is likely. The
-listener may be a SpeechRE model or a plain Whisper of any size, which never saw an annotated sentence but has heard
-many more voices.
+listener may be another SpeechRE model, a model with the changes of its adapter, or a plain Whisper of any size, which
+never saw an annotated sentence but has heard many more voices.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from speechre.schemas import CONLL04
 PLAIN = "whisper:"
 """Before the name of a plain Whisper: ``whisper:tiny.en``, ``whisper:openai/whisper-small.en``, ``whisper:FOLDER``."""
 
+ADAPTED = "adapter:"
+"""Before the name of a model that listens with its adapter; alone it is the first listener's own."""
+
 
 def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
     """The features (bins, frames) of samples at 16 kHz as a model's encoder wants them."""
@@ -37,15 +40,16 @@ def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
 class Listener:
     """Hears recordings and writes down what may have been said."""
 
-    def __init__(self, name: str, device: str, decode: DecodeConfig) -> None:
-        """``name`` is a model folder's, a shipped model's or, behind :data:`PLAIN`, that of a plain Whisper. It
-        searches with as many beams as ``decode``, the first listener's settings, and for the same known names; a plain
-        Whisper computes like that one too.
+    def __init__(self, name: str, device: str, first: Checkpoint) -> None:
+        """``name`` is a model folder's or a shipped model's, behind :data:`ADAPTED` too, or, behind :data:`PLAIN`, that
+        of a plain Whisper. It searches with as many beams as ``first``, the first listener, and for the same known
+        names; a plain Whisper computes like that one too.
 
-        Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript.
+        Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript and
+        on one without an adapter that is asked to listen with it.
         """
-        is_plain = name.startswith(PLAIN)
-        checkpoint = _plain_whisper(name, device, decode) if is_plain else load_checkpoint(name, device)
+        decode = first.config.decode
+        checkpoint = _checkpoint_of(name, device, first)
         config = checkpoint.config
         if not config.model.transcript:
             raise UsageError(
@@ -54,7 +58,7 @@ class Listener:
         # Its own text reader and its orders are not asked.
         shared = {key: getattr(decode, key) for key in ("transcript_beams", "names", "name_bonus")}
         settings = replace(config.decode, **shared, second_listener="")
-        self.model_id = name if is_plain else checkpoint.model_id
+        self.model_id = name if name.startswith(PLAIN) else checkpoint.model_id
         self.sizes = checkpoint.network.config
         self.model = config.model
         self._checkpoint = replace(checkpoint, reader=None)
@@ -63,6 +67,21 @@ class Listener:
     def transcribe(self, sounds: Sequence[NDArray[Any]]) -> list[tuple[WeighedTranscript, ...]]:
         """The transcripts of each of some sounds (samples at 16 kHz, at most 30 s), the likeliest first."""
         return self._engine.transcribe([mel_of(samples, self._checkpoint) for samples in sounds])
+
+
+def _checkpoint_of(name: str, device: str, first: Checkpoint) -> Checkpoint:
+    if name.startswith(PLAIN):
+        return _plain_whisper(name, device, first.config.decode)
+    if not name.startswith(ADAPTED):
+        return load_checkpoint(name, device)
+    source = name.removeprefix(ADAPTED)
+    checkpoint = load_checkpoint(source, device) if source else first
+    if checkpoint.adapter is None:
+        raise UsageError(
+            f'second listener {name}: {checkpoint.model_id} has no adapter; choose a model that has one, or "none"'
+        )
+    network = checkpoint.adapter.applied_to(checkpoint.network)
+    return replace(checkpoint, name=f"{ADAPTED}{checkpoint.name}", network=network)
 
 
 def _plain_whisper(name: str, device: str, decode: DecodeConfig) -> Checkpoint:

@@ -82,7 +82,8 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
         heard_by = work / "speech" / "model"
         what = f"speech half, {config.train.steps} steps"
         stages.run("speech", what, lambda: train_speech(config, work / "grown", work / "speech", report))
-    speech = load_checkpoint(str(heard_by))
+    # What the adapter changes are the same matrices, which a few steps have moved little.
+    speech = replace(load_checkpoint(str(heard_by)), adapter=start.adapter)
     stages.run("hear", "transcripts", lambda: _hear(speech, train, plan.seed, work / "transcripts.jsonl"))
     transcripts = read_transcripts(work / "transcripts.jsonl")
 
@@ -171,8 +172,9 @@ def _calibrate(speech: Checkpoint, plan: Plan, provenance: Any, dev: list[Uttera
     found = calibrate(replace(speech, reader=reader), dev, report)
     model = found.checkpoint
     config = replace(provenance, decode=model.config.decode)
+    dtype = stored_dtype(plan.weights)
     save_checkpoint(
-        plan.work / "model", model.network, model.tokenizer, model.schema, config, stored_dtype(plan.weights), reader
+        plan.work / "model", model.network, model.tokenizer, model.schema, config, dtype, reader, speech.adapter
     )
     write_atomically(plan.work / "fault.txt", found.fault)
 

@@ -4,7 +4,7 @@ preprocessor_config.json, README.md. No pickle anywhere.
 config.json holds the Whisper sizes, the schema, the resolved run and the SHA-256 of the weights, so that a partial,
 corrupt or mismatched folder is refused before it can answer wrongly. A model with a text reader has that one's weights
 in reader.safetensors (earlier models: in model.safetensors, under "reader.") and its tokenizer in
-reader_tokenizer.json.
+reader_tokenizer.json; one that can listen with changed weights too has the changes in adapter.safetensors.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from speechre.config import Config
 from speechre.errors import CheckpointError, SpeechreError
+from speechre.model.adapter import Adapter, load_adapter, save_adapter
 from speechre.model.backbone import sinusoids
 from speechre.model.blank import blank_modules
 from speechre.model.card import model_card
@@ -44,6 +45,7 @@ _ENCODER_POSITIONS = "whisper.encoder.embed_positions.weight"
 _READER = "reader."
 _READER_WEIGHTS = "reader.safetensors"
 _READER_TOKENIZER = "reader_tokenizer.json"
+ADAPTER = "adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Checkpoint:
     config: Config
     weights_sha256: str
     reader: TextModel | None = None
+    adapter: Adapter | None = None
 
     @property
     def model_id(self) -> str:
@@ -87,17 +90,21 @@ def save_checkpoint(
     config: Config,
     dtype: torch.dtype = torch.float32,
     reader: TextModel | None = None,
+    adapter: Adapter | None = None,
 ) -> None:
     """Write the folder whole or not at all: built beside its place, then moved.
 
     ``dtype`` float16 halves the file, int8 quarters it (see :mod:`speechre.model.quantize`). ``reader`` has the model's
-    schema. Raises :class:`UsageError` when the folder cannot be written.
+    schema, ``adapter`` changes its network. Raises :class:`UsageError` when the folder cannot be written.
     """
     with replaced_folder(folder) as building:
         sha256 = {"weights_sha256": _write_weights(building / "model.safetensors", _without_sinusoids(network), dtype)}
         if reader is not None:
             sha256["reader_sha256"] = _write_weights(building / _READER_WEIGHTS, reader.network.state_dict(), dtype)
             (building / _READER_TOKENIZER).write_text(reader.tokenizer.json, encoding="utf-8")
+        if adapter is not None:
+            save_adapter(building / ADAPTER, adapter)
+            sha256["adapter_sha256"] = file_sha256(building / ADAPTER)
         tokenizer.save(building / "tokenizer.json")
         _write_json(
             building / "config.json",
@@ -191,6 +198,8 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     data = _read_config(folder / "config.json")
     if "reader" in data:
         _check_files(folder, (_READER_TOKENIZER, *([_READER_WEIGHTS] if "reader_sha256" in data else [])))
+    if "adapter_sha256" in data:
+        _check_files(folder, (ADAPTER,))
     try:
         whisper = WhisperConfig.from_dict(data["whisper"])
         schema = Schema.from_dict(data["schema"])
@@ -199,6 +208,8 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
         sha256 = {"model.safetensors": str(data["weights_sha256"])}
         if "reader_sha256" in data:
             sha256[_READER_WEIGHTS] = str(data["reader_sha256"])
+        if "adapter_sha256" in data:
+            sha256[ADAPTER] = str(data["adapter_sha256"])
     except (AttributeError, KeyError, TypeError, ValueError, SpeechreError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: not a complete speechre config: {error}") from error
     for file_name, expected in sha256.items():
@@ -221,7 +232,10 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     if "reader" in data or reader_state:
         reader = _load_reader(folder, data.get("reader"), reader_state, schema)
         reader.network.to(device)
-    checkpoint = Checkpoint(name, network, tokenizer, schema, config, _digest_of(list(sha256.values())), reader)
+    adapter = load_adapter(folder / ADAPTER).to(network.device) if ADAPTER in sha256 else None
+    checkpoint = Checkpoint(
+        name, network, tokenizer, schema, config, _digest_of(list(sha256.values())), reader, adapter
+    )
     checkpoint.sequencer()  # raises if the tokenizer belongs to another schema
     return checkpoint
 

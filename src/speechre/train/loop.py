@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from speechre.config import Config
 from speechre.errors import ConfigError, TrainingError
-from speechre.model.checkpoint import save_checkpoint
+from speechre.model.adapter import save_adapter
+from speechre.model.checkpoint import ADAPTER, save_checkpoint
 from speechre.model.device import choose_device, choose_precision
 from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
-from speechre.train.low_rank import merged_network
+from speechre.train.low_rank import adapter_of, merged_network
 from speechre.train.objectives import Loss, compute_loss
 from speechre.train.state import Progress, load_state, save_state
 from speechre.train.teacher import Teacher
@@ -158,6 +159,8 @@ def run_training(
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
+    if config.train.lora_rank and not config.train.head_learning_rate:  # the changes are all that was learned
+        save_adapter(folder / ADAPTER, adapter_of(network))
     network = merged_network(network)
     interpolate(network, start, sequencer, config)
     save_model(folder / "model", network, sequencer, config)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechre.model.adapter import Adapter
 from speechre.model.network import SpeechReNetwork
 
 
@@ -38,12 +39,10 @@ class LowRankLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + self.scale * F.linear(F.linear(x, self.down), self.up)
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain linear layer that does the same."""
-        linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(self.weight + self.scale * self.up @ self.down)
-        linear.bias = self.bias
+    def without(self) -> nn.Linear:
+        """The layer as it is without the change."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        linear.weight, linear.bias = self.weight, self.bias
         return linear
 
 
@@ -68,14 +67,25 @@ def _is_learning(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and module.weight.requires_grad
 
 
+def adapter_of(network: SpeechReNetwork) -> Adapter:
+    """What was learned by changes, for their places in the network that they change."""
+    return Adapter(
+        {
+            name: (module.down.detach(), module.scale * module.up.detach())
+            for name, module in network.named_modules()
+            if isinstance(module, LowRankLinear)
+        }
+    )
+
+
 def merged_network(network: SpeechReNetwork) -> SpeechReNetwork:
     """The network with all changes added to the weights: a copy, or the network itself where it has none."""
-    changed = [name for name, module in network.named_modules() if isinstance(module, LowRankLinear)]
-    if not changed:
+    adapter = adapter_of(network)
+    if not adapter.changes:
         return network
-    merged = copy.deepcopy(network)
-    for name in changed:
-        module = merged.get_submodule(name)
+    plain = copy.deepcopy(network)
+    for name in adapter.changes:
+        module = plain.get_submodule(name)
         assert isinstance(module, LowRankLinear)
-        merged.set_submodule(name, module.merged())
-    return merged
+        plain.set_submodule(name, module.without())
+    return adapter.applied_to(plain)

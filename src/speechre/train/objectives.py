@@ -104,7 +104,9 @@ def compute_loss(
     """
     device = network.device
     encoded = network.encode([sample.mel for sample in samples], _MEL_FRAMES_STEP)
-    relation_logits_BR = network.relation_logits(encoded).float()
+    # A head of no weight still makes prompts, and costs no backward pass.
+    with torch.set_grad_enabled(torch.is_grad_enabled() and config.train.relation_weight > 0):
+        relation_logits_BR = network.relation_logits(encoded).float()
     schema = sequencer.schema
     probabilities = relation_logits_BR.detach().sigmoid().tolist()
     prompts = [

@@ -1,0 +1,84 @@
+"""An adapter: low-rank changes of a network's matrices (LoRA, Hu et al. 2021), kept in a small file of their own.
+
+Where a model has one, its weights are two networks in little more than the space of one: as they are, and changed. Both
+can listen (:mod:`speechre.extract.listener`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from speechre.errors import CheckpointError
+from speechre.model.network import SpeechReNetwork
+from speechre.model.quantize import pack
+
+_DOWN, _UP = ".down", ".up"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Changes by the names of linear layers: a matrix W (O, I) becomes W + up @ down, with ``down`` (r, I) and ``up``
+    (O, r) in float32.
+    """
+
+    changes: Mapping[str, tuple[Tensor, Tensor]]
+
+    def to(self, device: torch.device) -> Adapter:
+        """The same changes, for a network on another device."""
+        return Adapter({name: (down.to(device), up.to(device)) for name, (down, up) in self.changes.items()})
+
+    @torch.no_grad()
+    def applied_to(self, network: SpeechReNetwork) -> SpeechReNetwork:
+        """The changed network; what does not change is shared with ``network``, embeddings above all.
+
+        Raises :class:`CheckpointError` where the changes are another network's.
+        """
+        shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        changed = copy.deepcopy(network, shared)
+        for name, (down, up) in self.changes.items():
+            try:
+                linear = changed.get_submodule(name)
+            except AttributeError:
+                linear = None
+            if not isinstance(linear, nn.Linear) or linear.weight.shape != (up.shape[0], down.shape[1]):
+                raise CheckpointError(f"the adapter changes {name}, which this network has not, or not of that size")
+            linear.weight = nn.Parameter(linear.weight + (up @ down).to(linear.weight), requires_grad=False)
+        return changed
+
+
+def save_adapter(path: Path, adapter: Adapter) -> None:
+    """One safetensors file, in float16."""
+    state: dict[str, Tensor] = {}
+    for name, (down, up) in adapter.changes.items():
+        state |= {name + _DOWN: down, name + _UP: up}
+    save_file(pack(state, torch.float16), path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
+
+
+def load_adapter(path: Path) -> Adapter:
+    """Raises :class:`CheckpointError` on what is no adapter."""
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    names = sorted({name.removesuffix(_DOWN).removesuffix(_UP) for name in state})
+    changes = {}
+    for name in names:
+        down, up = state.get(name + _DOWN), state.get(name + _UP)
+        if down is None or up is None or down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0]:
+            raise CheckpointError(
+                f"{path}: {name} is no low-rank change; expected the adapter.safetensors of speechre train with "
+                "train.lora_rank"
+            )
+        changes[name] = down.float(), up.float()
+    if not changes:
+        raise CheckpointError(f"{path}: an adapter without changes")
+    return Adapter(changes)
