@@ -22,6 +22,7 @@ from speechre.errors import UsageError
 from speechre.evaluate.plain_whisper import Transcriber
 from speechre.extract.listener import Listener, mel_of
 from speechre.metrics import normalize_text
+from speechre.model.adapter import Adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
@@ -258,3 +259,33 @@ def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str], caps
         Extractor.from_pretrained(models["reading"], second_listener="adapter:")
     with pytest.raises(UsageError, match=r"other@\w+ has no adapter"):
         Extractor.from_pretrained(models["reading"], second_listener=f"adapter:{models['other']}")
+
+
+def test_calibrate_makes_an_adapter_a_part_of_the_model(
+    models: dict[str, str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = load_checkpoint(models["reading"])
+    file, output = tmp_path / "adapter.safetensors", tmp_path / "adapted"
+    save_adapter(file, random_adapter(reading.network))
+    command = ["calibrate", str(manifest), "--model", models["reading"], "--output", str(output), "--keep-prompts"]
+    command += ["--transcript-beams", "2", "--adapter", str(file)]
+    assert main([*command, "--second-listener", "adapter:"]) == 0
+    found = load_checkpoint(str(output))
+    assert found.config.decode.second_listener == "adapter:"
+    assert found.adapter is not None
+    assert found.adapter.changes.keys() == random_adapter(reading.network).changes.keys()
+    sound = Path(__file__).parents[2] / "samples" / "parker.flac"
+    capsys.readouterr()
+    assert main(["extract", str(sound), "--model", str(output), "--format", "jsonl"]) == 0
+    assert "+adapter:reading@" in json.loads(capsys.readouterr().out)["model"]
+
+
+def test_an_adapter_of_another_network_is_refused_before_anything_is_heard(
+    models: dict[str, str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, output = tmp_path / "adapter.safetensors", tmp_path / "adapted"
+    save_adapter(file, Adapter({"whisper.encoder.layers.9.fc1": (torch.ones(2, 64), torch.ones(128, 2))}))
+    command = ["calibrate", str(manifest), "--model", models["reading"], "--output", str(output)]
+    assert main([*command, "--adapter", str(file)]) == 1
+    assert "the adapter changes whisper.encoder.layers.9.fc1" in capsys.readouterr().err
+    assert not output.exists()
