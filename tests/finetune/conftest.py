@@ -14,6 +14,7 @@ from speechre.reader.reader import TextModel
 from speechre.types import AudioRef, Entity, Relation, Utterance
 from tests.conftest import MakeSound
 from tests.reader.conftest import bert_dir, credulous_reader
+from tests.tiny import random_adapter
 
 __all__ = ["bert_dir", "credulous_reader"]  # fixtures
 
@@ -30,11 +31,14 @@ WriteDomain = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def start_dir(tiny_model_dir: Path, credulous_reader: TextModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with a reader of the same schema (CONLL04). Do not change it."""
+    """The tiny model with a reader of the same schema (CONLL04) and an adapter. Do not change it."""
     tiny = load_checkpoint(str(tiny_model_dir))
     config = replace(tiny.config, name="start", augment=replace(tiny.config.augment, pad_s=0.0))
     folder = tmp_path_factory.mktemp("models") / "start"
-    save_checkpoint(folder, tiny.network, tiny.tokenizer, tiny.schema, config, reader=credulous_reader)
+    adapter = random_adapter(tiny.network)
+    save_checkpoint(
+        folder, tiny.network, tiny.tokenizer, tiny.schema, config, reader=credulous_reader, adapter=adapter
+    )
     return folder
 
 
