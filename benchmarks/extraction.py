@@ -72,6 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--orders", type=lambda text: text.split(";"), default=[",".join(ORDERS)])
     parser.add_argument("--speeds", type=speed_list, help="recordings are heard at, as 1,0.9 (default: the model's)")
     parser.add_argument("--transcript-beams", type=int, help="default: the model's")
+    parser.add_argument("--second-listener", help="who hears too, or none (default: the model's)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeat", type=int, default=3)
@@ -82,7 +83,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(options: argparse.Namespace, arrays: list[Any], orders: str, beams: int, batch_size: int) -> dict[str, Any]:
     """Median seconds per utterance of ``repeat`` passes over all recordings, after one short pass to warm up."""
-    given = {"speeds": options.speeds, "transcript_beams": options.transcript_beams}
+    given = {
+        "speeds": options.speeds,
+        "transcript_beams": options.transcript_beams,
+        "second_listener": "" if options.second_listener == "none" else options.second_listener,
+    }
     extractor = Extractor.from_pretrained(
         options.model,
         device=options.device,
