@@ -48,7 +48,7 @@ def main() -> None:
         "machine": machine(),
         "threads": options.threads,
         "device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
-        "model": Extractor.from_pretrained(options.model).checkpoint.model_id,
+        "model": rows[0]["model"],
         "num_utterances": len(arrays),
         "audio_s": round(seconds, 2),
         "repeat": options.repeat,
@@ -110,6 +110,7 @@ def measure(options: argparse.Namespace, arrays: list[Any], orders: str, beams: 
     seconds = sum(len(samples) for samples, _ in arrays) / 16000
     total = statistics.median(totals)
     return {
+        "model": extractor.model_id,  # with its second listener
         "orders": len(orders.split(",")),
         "beams": beams,
         "batch_size": batch_size,

@@ -131,7 +131,8 @@ class DecodeConfig:
     threshold: float = 0.5  # of the weighted vote's confidence
     calibration: tuple[float, float] = (1.0, 0.0)  # slope and intercept on the logit of the raw support
     reader: bool = True  # a text reader, where the model has one, reads the transcript and votes too
-    second_listener: str = ""  # a model, or whisper:NAME, that hears too; the reader reads its transcripts as well
+    # Who hears too, whose transcripts the reader reads as well: a model, adapter:[MODEL] or whisper:NAME.
+    second_listener: str = ""
     second_share: float = 0.45  # the belief in the second listener before anything was heard; the rest is this model's
     speeds: tuple[float, ...] = (1.0,)  # at which recordings are heard for the reader; 1 first: as they are
     names: tuple[str, ...] = ()  # known beforehand: a transcript that is searched with beams rather writes these
@@ -250,11 +251,6 @@ def _check(config: Config, where: str) -> None:
             f"{where}: train.answer_vocabulary batch needs model.transcript true and train.loss_on answer: its words "
             "are those of the transcripts"
         )
-    if train.teacher_share and (train.loss_on != "answer" or not config.model.transcript):
-        raise ConfigError(
-            f"{where}: train.teacher_share needs model.transcript true and train.loss_on answer: what plain Whisper "
-            "teaches are the words of transcripts"
-        )
     limits = {
         "train.steps": train.steps >= 1,
         "train.batch_size": train.batch_size >= 1,
@@ -308,6 +304,35 @@ def _check(config: Config, where: str) -> None:
             section, key = name.split(".")
             value = getattr(getattr(config, section), key)
             raise ConfigError(f"{where}: {name} is {value}, which is out of range (see docs/training.md)")
+    _check_retention(config, where)
+
+
+_LEAST_TAIL_S = 2.0
+
+
+def _check_retention(config: Config, where: str) -> None:
+    """What keeps a network near the one that it starts from."""
+    train, model = config.train, config.model
+    if train.teacher_share and (train.loss_on != "answer" or not model.transcript or not train.transcript_weight):
+        raise ConfigError(
+            f"{where}: train.teacher_share needs model.transcript true, train.loss_on answer and a "
+            "train.transcript_weight: what plain Whisper teaches are the words of transcripts"
+        )
+    if train.teacher_share and model.exact_length and model.tail_s < _LEAST_TAIL_S:
+        raise ConfigError(
+            f"{where}: train.teacher_share needs model.tail_s of {_LEAST_TAIL_S:g} or more (3 is usual), or "
+            f"model.exact_length false: with {model.tail_s:g} s of silence behind the speech plain Whisper writes "
+            "nonsense, which is nothing to teach"
+        )
+    if train.lora_rank and (train.encoder_interpolation, train.decoder_interpolation) != (1.0, 1.0):
+        raise ConfigError(
+            f"{where}: train.lora_rank and an interpolation below 1 are two ways to stay near the start; leave one out"
+        )
+    if train.lora_rank and not train.head_learning_rate and not model.start_from:
+        raise ConfigError(
+            f"{where}: with train.lora_rank and train.head_learning_rate 0 neither the relation head nor the new "
+            "tokens would ever learn; start from a model that has them (model.start_from), or give them a rate"
+        )
 
 
 def check_names(config: Config) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from speechre.config import load_config
-from speechre.model.checkpoint import PRETRAINED_DIR
+from speechre.model.checkpoint import PRETRAINED_DIR, load_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu-backlog"
 
@@ -23,6 +23,16 @@ def test_jobs_need_only_what_is_packed() -> None:
     for name, (_, recipe, overrides) in script.JOBS.items():
         settings = {key[2:]: value for key, value in zip(overrides[::2], overrides[1::2], strict=True)}
         config = load_config(recipe, settings)
+        told = dict(zip(*[iter(script.training(name, Path("stage")))] * 2, strict=True))
+        assert told.pop("--config") == recipe, name
+        run = load_config(recipe, {key[2:]: value for key, value in told.items()})
+        assert len(run.data.train) == len(config.data.train), name
+        assert all(one.startswith("stage/") for one in (*run.data.train, *run.data.dev)), name
+        start, backbone = run.model.start_from, run.model.backbone
+        if start:
+            assert load_checkpoint(start).config.model.backbone == backbone, name
+        else:
+            assert backbone in ("stage/tiny.en", "stage/base"), name
         assert config.train.device == "cuda", name
         assert set(config.data.train) <= packed, name
         assert config.model.backbone in ("tiny.en", "base"), name

@@ -36,9 +36,7 @@ def start_dir(tiny_model_dir: Path, credulous_reader: TextModel, tmp_path_factor
     config = replace(tiny.config, name="start", augment=replace(tiny.config.augment, pad_s=0.0))
     folder = tmp_path_factory.mktemp("models") / "start"
     adapter = random_adapter(tiny.network)
-    save_checkpoint(
-        folder, tiny.network, tiny.tokenizer, tiny.schema, config, reader=credulous_reader, adapter=adapter
-    )
+    save_checkpoint(folder, tiny.network, tiny.tokenizer, tiny.schema, config, reader=credulous_reader, adapter=adapter)
     return folder
 
 

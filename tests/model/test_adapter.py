@@ -78,7 +78,7 @@ def test_a_missing_or_foreign_adapter_file_is_refused(tmp_path: Path) -> None:
         ({"a.down": torch.ones(2, 3)}, "a is no low-rank change"),
         ({"a.down": torch.ones(2, 3), "a.up": torch.ones(3, 4)}, "a is no low-rank change"),
         ({"whisper.weight": torch.ones(2, 3)}, r"whisper\.weight is no low-rank change; expected the adapter"),
-        ({}, "an adapter without changes"),
+        ({}, "holds no change; expected the adapter"),
     ],
 )
 def test_what_is_no_adapter_is_refused(tmp_path: Path, state: dict[str, torch.Tensor], message: str) -> None:
@@ -97,5 +97,23 @@ def test_an_adapter_of_another_network_is_refused() -> None:
     network, _ = tiny_network()
     for name, size in (("whisper.encoder.layers.7.fc1", 64), ("whisper.encoder.layers.0.fc1", 65)):
         foreign = Adapter({name: (torch.ones(2, size), torch.ones(128, 2))})
-        with pytest.raises(CheckpointError, match="has not, or not of that size"):
-            foreign.applied_to(network)
+        with pytest.raises(
+            CheckpointError, match=r"here: changes .*, a matrix of \(128, 6\d\), which in this model is"
+        ):
+            foreign.check(network, "here")
+
+
+def test_a_model_is_not_saved_with_an_adapter_of_another_one(tmp_path: Path) -> None:
+    network, sequencer = tiny_network()
+    config = Config.from_dict({"model": {"backbone": "random"}})
+    foreign = Adapter({"whisper.encoder.layers.7.fc1": (torch.ones(2, 64), torch.ones(128, 2))})
+    with pytest.raises(CheckpointError, match="the adapter: changes whisper"):
+        save_checkpoint(tmp_path / "m", network, sequencer.tokenizer, CONLL04, config, adapter=foreign)
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_card_names_the_adapter(tmp_path: Path) -> None:
+    network, sequencer = tiny_network()
+    config = Config.from_dict({"model": {"backbone": "random"}})
+    save_checkpoint(tmp_path / "m", network, sequencer.tokenizer, CONLL04, config, adapter=random_adapter(network))
+    assert "an adapter, low-rank changes" in (tmp_path / "m" / "README.md").read_text(encoding="utf-8")

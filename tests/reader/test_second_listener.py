@@ -24,6 +24,7 @@ from speechre.extract.listener import Listener, mel_of
 from speechre.metrics import normalize_text
 from speechre.model.adapter import Adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
+from speechre.reader.folder import save_text_model
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
 from speechre.types import Triplet
@@ -254,30 +255,63 @@ def test_a_model_listens_with_its_adapter_too(adapted: str, models: dict[str, st
     assert {one.text for one in expected[0]} <= {analysis.transcript, *analysis.other_transcripts}
 
 
-def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match=r"second listener adapter:: reading@\w+ has no adapter; choose a model"):
+def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r'second listener "adapter:": reading@\w+ has no adapter; choose a model'):
         Extractor.from_pretrained(models["reading"], second_listener="adapter:")
     with pytest.raises(UsageError, match=r"other@\w+ has no adapter"):
         Extractor.from_pretrained(models["reading"], second_listener=f"adapter:{models['other']}")
 
 
-def test_calibrate_makes_an_adapter_a_part_of_the_model(
-    models: dict[str, str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def reader_dir(credulous_reader: TextModel, tmp_path: Path) -> Path:
+    save_text_model(tmp_path / "reader", credulous_reader)
+    return tmp_path / "reader"
+
+
+@pytest.mark.parametrize("listener", [[], ["--second-listener", "adapter:"]])
+def test_calibrate_makes_reader_and_adapter_parts_of_the_model(
+    tiny_model_dir: Path,
+    reader_dir: Path,
+    listener: list[str],
+    manifest: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reading = load_checkpoint(models["reading"])
+    tiny = load_checkpoint(str(tiny_model_dir))
     file, output = tmp_path / "adapter.safetensors", tmp_path / "adapted"
-    save_adapter(file, random_adapter(reading.network))
-    command = ["calibrate", str(manifest), "--model", models["reading"], "--output", str(output), "--keep-prompts"]
-    command += ["--transcript-beams", "2", "--adapter", str(file)]
-    assert main([*command, "--second-listener", "adapter:"]) == 0
+    save_adapter(file, random_adapter(tiny.network))
+    command = ["calibrate", str(manifest), "--model", str(tiny_model_dir), "--output", str(output), "--keep-prompts"]
+    command += ["--transcript-beams", "2", "--reader", str(reader_dir), "--adapter", str(file)]
+    assert main([*command, *listener]) == 0
     found = load_checkpoint(str(output))
     assert found.config.decode.second_listener == "adapter:"
     assert found.adapter is not None
-    assert found.adapter.changes.keys() == random_adapter(reading.network).changes.keys()
+    assert found.adapter.changes.keys() == random_adapter(tiny.network).changes.keys()
     sound = Path(__file__).parents[2] / "samples" / "parker.flac"
     capsys.readouterr()
     assert main(["extract", str(sound), "--model", str(output), "--format", "jsonl"]) == 0
-    assert "+adapter:reading@" in json.loads(capsys.readouterr().out)["model"]
+    assert f"+adapter:{found.name}@" in json.loads(capsys.readouterr().out)["model"]
+
+
+def test_another_adapter_leaves_the_listener_that_a_model_has(
+    adapted: str, models: dict[str, str], manifest: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(adapted)
+    save_adapter(tmp_path / "adapter.safetensors", random_adapter(checkpoint.network, seed=4))
+    for name in ("adapter:", models["other"]):
+        decode = replace(checkpoint.config.decode, second_listener=name, transcript_beams=2)
+        config = replace(checkpoint.config, decode=decode)
+        parts = checkpoint.network, checkpoint.tokenizer, checkpoint.schema, config, torch.float32, checkpoint.reader
+        folder, output = tmp_path / "start", tmp_path / f"out-{len(name)}"
+        save_checkpoint(folder, *parts, checkpoint.adapter)
+        command = ["calibrate", str(manifest), "--model", str(folder), "--output", str(output), "--keep-prompts"]
+        assert main([*command, "--adapter", str(tmp_path / "adapter.safetensors")]) == 0
+        found = load_checkpoint(str(output))
+        assert found.config.decode.second_listener == name
+        assert found.adapter is not None
+        assert checkpoint.adapter is not None
+        one, other = (next(iter(each.adapter.changes.values())) for each in (found, checkpoint) if each.adapter)
+        assert not torch.equal(one[0], other[0])
 
 
 def test_an_adapter_of_another_network_is_refused_before_anything_is_heard(
@@ -287,5 +321,8 @@ def test_an_adapter_of_another_network_is_refused_before_anything_is_heard(
     save_adapter(file, Adapter({"whisper.encoder.layers.9.fc1": (torch.ones(2, 64), torch.ones(128, 2))}))
     command = ["calibrate", str(manifest), "--model", models["reading"], "--output", str(output)]
     assert main([*command, "--adapter", str(file)]) == 1
-    assert "the adapter changes whisper.encoder.layers.9.fc1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        f"{file}: changes whisper.encoder.layers.9.fc1, a matrix of (128, 64), which in this model is missing" in said
+    )
     assert not output.exists()

@@ -14,6 +14,7 @@ from torch import nn
 
 from speechre.config import Config
 from speechre.errors import ConfigError
+from speechre.model.adapter import load_adapter
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
@@ -141,9 +142,37 @@ def test_dev_is_scored_with_the_changes(tmp_path: Path) -> None:
     assert torch.equal(best[name], last[name])
 
 
-def test_a_negative_rank_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"train\.lora_rank is -1"):
-        run_config(lora_rank=-1)
+def test_where_changes_alone_learn_they_have_a_file_of_their_own(tmp_path: Path) -> None:
+    """The start with the adapter is the model: nothing else moved, statistics of the relation head neither."""
+    rates = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}
+    data = run_config(lora_rank=4, relation_weight=0.5, **rates).to_dict()
+    data["model"]["start_from"], data["train"]["head_learning_rate"] = "somewhere", 0.0
+    config = Config.from_dict(data)
+    last = run(tmp_path / "alone", config)
+    start, _ = fresh()
+    adapter = load_adapter(tmp_path / "alone" / "adapter.safetensors")
+    assert len(adapter.changes) == 2 * 6 + 2 * 10
+    adapter.check(start, "here")
+    expected = adapter.applied_to(start).state_dict()
+    for name, tensor in last.items():
+        torch.testing.assert_close(tensor.to(expected[name]), expected[name], atol=2e-3, rtol=2e-3, msg=name)
+        if name.removesuffix(".weight") not in adapter.changes:
+            assert torch.equal(tensor, start.state_dict()[name].to(tensor)), name
+    run(tmp_path / "with-tokens", run_config(lora_rank=4, **rates))
+    assert not (tmp_path / "with-tokens" / "adapter.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora_rank": -1}, r"train\.lora_rank is -1"),
+        ({"lora_rank": 4, "decoder_interpolation": 0.5}, "two ways to stay near the start; leave one out"),
+        ({"lora_rank": 4, "head_learning_rate": 0}, r"would ever learn; start from a model that has them"),
+    ],
+)
+def test_settings_that_make_no_run_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_config(**settings)
 
 
 def test_a_network_can_be_changed_outside_training() -> None:

@@ -24,7 +24,14 @@ from tests.train.test_objectives import make_samples
 
 def config(share: float) -> Config:
     train = {"prompt_source": "gold", "teacher_share": share}
-    return Config.from_dict({"model": {"backbone": "random"}, "train": train})
+    return Config.from_dict({"model": {"backbone": "random", "tail_s": 3.0}, "train": train})
+
+
+def taught_config(share: float) -> Config:
+    """Two steps on tones with silence behind them."""
+    data = run_config(steps=2, teacher_share=0.0).to_dict()
+    data["model"]["tail_s"], data["train"]["teacher_share"] = 2.0, share
+    return Config.from_dict(data)
 
 
 def expected(sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,7 +83,7 @@ def test_where_nobody_speaks_nothing_is_taught() -> None:
 
 
 def test_a_run_learns_from_a_teacher_that_stays_as_it_is(tmp_path: Path) -> None:
-    settings = run_config(teacher_share=0.5, steps=2)
+    settings = taught_config(0.5)
     teacher = build_teacher(settings, CONLL04)
     assert isinstance(teacher, Teacher)
     before = {name: tensor.clone() for name, tensor in teacher._network.state_dict().items()}
@@ -84,7 +91,7 @@ def test_a_run_learns_from_a_teacher_that_stays_as_it_is(tmp_path: Path) -> None
     run_training(settings, network, sequencer, four_examples(), tmp_path / "taught", teacher=teacher)
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher._network.state_dict().items())
     network, sequencer = fresh()
-    run_training(run_config(steps=2), network, sequencer, four_examples(), tmp_path / "alone")
+    run_training(taught_config(0.0), network, sequencer, four_examples(), tmp_path / "alone")
     taught, alone = (metrics(tmp_path / name)[0]["transcript_loss"] for name in ("taught", "alone"))
     assert taught != pytest.approx(alone, abs=1e-4)
 
@@ -93,8 +100,15 @@ def test_without_a_share_there_is_no_teacher() -> None:
     assert build_teacher(config(0.0), CONLL04) is None
 
 
-def test_a_share_needs_transcripts_and_is_less_than_all() -> None:
+def test_a_share_needs_transcripts_and_silence_behind_them_and_is_less_than_all() -> None:
     with pytest.raises(ConfigError, match=r"train\.teacher_share is 1\.0"):
         config(1.0)
     with pytest.raises(ConfigError, match=r"train\.teacher_share needs model\.transcript true"):
         Config.from_dict({"model": {"transcript": False}, "train": {"teacher_share": 0.2}})
+    with pytest.raises(ConfigError, match=r"and a train\.transcript_weight"):
+        Config.from_dict({"model": {"tail_s": 3.0}, "train": {"teacher_share": 0.2, "transcript_weight": 0}})
+    with pytest.raises(
+        ConfigError, match=r"needs model\.tail_s of 2 or more \(3 is usual\), or model\.exact_length false"
+    ):
+        Config.from_dict({"train": {"teacher_share": 0.2}})
+    assert Config.from_dict({"model": {"exact_length": False}, "train": {"teacher_share": 0.2}}).train.teacher_share

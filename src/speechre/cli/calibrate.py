@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechre.cli.evaluate import check_recordings
+from speechre.cli.loading import loading
 from speechre.cli.options import Commands, add_decoding, add_protocol, positive_int, probability
 from speechre.cli.output import message, open_output, print_tables, with_progress
 from speechre.errors import UsageError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from speechre.decode.ensemble import Analysis
     from speechre.evaluate.fitting import Fitted
     from speechre.extract.extractor import Extractor
+    from speechre.model.checkpoint import Checkpoint
     from speechre.types import Utterance
 
 _DESCRIPTION = """\
@@ -27,7 +29,8 @@ the relation head's threshold (of three, the one whose prompts give the best tri
 the curve from support to confidence (so that 0.8 means right in 8 of 10 cases),
 the threshold of confidence (half of the best F1, or what --max-relation-free asks for), and with
 --num-orders the best choice of so many element orders. With --reader the model gets a text reader (made by
-"speechre train-reader"), which reads the transcript and votes beside the orders.
+"speechre train-reader"), which reads the transcript and votes beside the orders; with --adapter an
+adapter (made by "speechre train" with train.lora_rank), with which it listens a second time.
 
 Use a development set: recordings of neither training nor test. Some of them should state no relation."""
 
@@ -46,7 +49,7 @@ def add_parser(commands: Commands) -> None:
         type=Path,
         metavar="FILE",
         help="the adapter.safetensors of a training with train.lora_rank that started from this model, to become part "
-        "of it; it listens with --second-listener adapter:",
+        "of it and, where it has no second listener, that one (--second-listener adapter:)",
     )
     parser.add_argument("--name", help="the calibrated model's name (default: as before)")
     parser.add_argument(
@@ -96,13 +99,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("an utterance id stands in more than one manifest; make them differ")
     import torch
 
-    from speechre.cli.model import load_extractor
     from speechre.evaluate.fitting import check_can_fit, fit_decoding, short_enough
     from speechre.model.checkpoint import save_checkpoint
 
-    extractor = load_extractor(args) if args.adapter is None else _with_adapter(args)
-    if args.reader is not None:
-        extractor = _with_reader(extractor, args.reader)
+    extractor = _completed_extractor(args)
     config = extractor.checkpoint.config
     check_can_fit(config, args.num_orders)
     utterances = short_enough(utterances, message)
@@ -144,35 +144,43 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_adapter(args: argparse.Namespace) -> Extractor:
-    """The model with the adapter of ``--adapter``. Raises :class:`CheckpointError` where the two do not fit."""
-    from speechre.cli.model import extractor_settings, make_extractor
+@loading()
+def _completed_extractor(args: argparse.Namespace) -> Extractor:
+    """The model with what ``--reader`` and ``--adapter`` add to it, as it is to be calibrated.
+
+    Raises :class:`CheckpointError` on an adapter that does not fit, :class:`UsageError` on a reader that does not.
+    """
+    from speechre.cli.model import extractor_settings
+    from speechre.extract.extractor import Extractor, with_decoding
+    from speechre.extract.listener import ADAPTED
     from speechre.model.adapter import load_adapter
+    from speechre.model.checkpoint import load_checkpoint
 
     settings = extractor_settings(args)
-    second = settings.overrides.get("second_listener")
-    # What may be asked to listen with the adapter has none yet.
-    deaf = make_extractor(replace(settings, overrides={**settings.overrides, "second_listener": ""}))
-    checkpoint = deaf.checkpoint
-    adapter = load_adapter(args.adapter).to(checkpoint.network.device)
-    adapter.applied_to(checkpoint.network)
-    decode = checkpoint.config.decode if second is None else replace(checkpoint.config.decode, second_listener=second)
-    config = replace(checkpoint.config, decode=decode)
-    found = replace(checkpoint, adapter=adapter, config=config)
-    return type(deaf)(found, deaf.batch_size, memory_mib=deaf.memory_mib)
+    overrides = dict(settings.overrides)
+    memory_mib = overrides.pop("memory_mib", None)
+    checkpoint = load_checkpoint(settings.model, settings.device)
+    if args.reader is not None:
+        checkpoint = _with_reader(checkpoint, args.reader)
+    if args.adapter is not None:
+        adapter = load_adapter(args.adapter).to(checkpoint.network.device)
+        adapter.check(checkpoint.network, str(args.adapter))
+        checkpoint = replace(checkpoint, adapter=adapter)
+        if not checkpoint.config.decode.second_listener:  # an adapter that nobody listens with is of no use
+            overrides.setdefault("second_listener", ADAPTED)
+    return Extractor(with_decoding(checkpoint, overrides), settings.batch_size, memory_mib=memory_mib)  # type: ignore[arg-type]
 
 
-def _with_reader(extractor: Extractor, folder: Path) -> Extractor:
+def _with_reader(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """The same model with a text reader. Raises :class:`UsageError` where the two do not go together."""
     from speechre.reader.folder import load_text_model
 
-    checkpoint = extractor.checkpoint
     reader = load_text_model(folder)
     if reader.schema != checkpoint.schema:
         raise UsageError(f"{folder} reads relations of another schema than {checkpoint.model_id}'s")
     if not (checkpoint.config.model.transcript and checkpoint.config.decode.reader):
         raise UsageError(f"{checkpoint.model_id} writes no transcript that a reader could read")
-    return type(extractor)(replace(checkpoint, reader=reader), extractor.batch_size, memory_mib=extractor.memory_mib)
+    return replace(checkpoint, reader=reader)
 
 
 def _with_config(extractor: Extractor, config: Config) -> Extractor:

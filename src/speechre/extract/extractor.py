@@ -79,6 +79,13 @@ class _Event:
     analysis: Analysis | None = None
 
 
+def with_decoding(checkpoint: Checkpoint, decode: Mapping[str, Any]) -> Checkpoint:
+    """The model with other fields of its :class:`speechre.config.DecodeConfig`. Raises :class:`ConfigError`."""
+    data = checkpoint.config.to_dict()
+    data["decode"] |= decode
+    return replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
+
+
 class Extractor:
     """Turns recordings into triplets with one model. Answers do not depend on the batch size or on the other
     recordings.
@@ -159,10 +166,7 @@ class Extractor:
         ``threshold``, ``vote``, ... Raises :class:`CheckpointError` and :class:`UsageError`.
         """
         checkpoint = load_checkpoint(os.fspath(name_or_path), choose_device(device))
-        data = checkpoint.config.to_dict()
-        data["decode"] |= decode
-        checkpoint = replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
-        return cls(checkpoint, batch_size, memory_mib=memory_mib, vad=vad)
+        return cls(with_decoding(checkpoint, decode), batch_size, memory_mib=memory_mib, vad=vad)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # bytes and open files iterate too, and are recordings here

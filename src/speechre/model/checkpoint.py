@@ -103,6 +103,7 @@ def save_checkpoint(
             sha256["reader_sha256"] = _write_weights(building / _READER_WEIGHTS, reader.network.state_dict(), dtype)
             (building / _READER_TOKENIZER).write_text(reader.tokenizer.json, encoding="utf-8")
         if adapter is not None:
+            adapter.check(network, "the adapter")
             save_adapter(building / ADAPTER, adapter)
             sha256["adapter_sha256"] = file_sha256(building / ADAPTER)
         tokenizer.save(building / "tokenizer.json")
@@ -121,7 +122,7 @@ def save_checkpoint(
         )
         _write_json(building / "tokenizer_config.json", _tokenizer_config(network.config))
         _write_json(building / "preprocessor_config.json", _preprocessor_config(network.config))
-        card = model_card(config, schema, network.config, reader is not None)
+        card = model_card(config, schema, network.config, reader is not None, adapter is not None)
         (building / "README.md").write_text(card, encoding="utf-8", newline="\n")
 
 
@@ -232,7 +233,10 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
     if "reader" in data or reader_state:
         reader = _load_reader(folder, data.get("reader"), reader_state, schema)
         reader.network.to(device)
-    adapter = load_adapter(folder / ADAPTER).to(network.device) if ADAPTER in sha256 else None
+    adapter = None
+    if ADAPTER in sha256:
+        adapter = load_adapter(folder / ADAPTER).to(network.device)
+        adapter.check(network, str(folder / ADAPTER))
     checkpoint = Checkpoint(
         name, network, tokenizer, schema, config, _digest_of(list(sha256.values())), reader, adapter
     )

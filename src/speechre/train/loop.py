@@ -25,7 +25,7 @@ from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
-from speechre.train.low_rank import adapter_of, merged_network
+from speechre.train.low_rank import adapter_of, merged_network, only_changes_learn
 from speechre.train.objectives import Loss, compute_loss
 from speechre.train.state import Progress, load_state, save_state
 from speechre.train.teacher import Teacher
@@ -115,8 +115,9 @@ def run_training(
 ) -> Path:
     """Train ``network``, as :func:`build_network` made it, on ``examples``; returns the final model's folder.
 
-    ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard`` and, where
-    ``evaluate`` is given, ``best``. SIGTERM and Ctrl-C save before they stop; after ``kill -9`` the last
+    ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard``, where
+    ``evaluate`` is given ``best``, and where low-rank changes alone learn ``adapter.safetensors``. SIGTERM and Ctrl-C
+    save before they stop; after ``kill -9`` the last
     ``train.save_every`` steps are repeated.
     """
     keep_freed_memory()
@@ -159,7 +160,7 @@ def run_training(
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
-    if config.train.lora_rank and not config.train.head_learning_rate:  # the changes are all that was learned
+    if only_changes_learn(network):
         save_adapter(folder / ADAPTER, adapter_of(network))
     network = merged_network(network)
     interpolate(network, start, sequencer, config)

@@ -31,10 +31,11 @@ class LowRankLinear(nn.Linear):
         if self.bias is not None:
             self.bias.requires_grad_(False)
         like = linear.weight
-        self.down = nn.Parameter(like.new_empty(rank, linear.in_features))
+        down = torch.empty(rank, linear.in_features)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
+        self.down = nn.Parameter(down.to(like))
         self.up = nn.Parameter(like.new_zeros(linear.out_features, rank))
         self.scale = 1 / math.sqrt(rank)
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + self.scale * F.linear(F.linear(x, self.down), self.up)
@@ -65,6 +66,18 @@ def add_low_rank(network: SpeechReNetwork, rank: int, seed: int = 1) -> None:
 
 def _is_learning(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and module.weight.requires_grad
+
+
+def only_changes_learn(network: SpeechReNetwork) -> bool:
+    """Whether low-rank changes are all that training moves, so that they alone say what was learned."""
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    changes = {
+        f"{name}.{part}"
+        for name, module in network.named_modules()
+        if isinstance(module, LowRankLinear)
+        for part in ("down", "up")
+    }
+    return bool(changes) and learning == changes
 
 
 def adapter_of(network: SpeechReNetwork) -> Adapter:

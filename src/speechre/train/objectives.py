@@ -167,8 +167,7 @@ def _taught(
     expected_NV = teacher.next_tokens(mels, _MEL_FRAMES_STEP, ids_BT, is_transcript_BT)
     has_words_B = is_transcript_BT.sum(dim=1) > 1
     share_N1 = share * has_words_B[:, None].expand_as(is_transcript_BT)[is_transcript_BT][:, None].float()
-    annotated_NV = F.one_hot(targets_BT[is_transcript_BT], expected_NV.shape[1])
-    return torch.lerp(annotated_NV.float(), expected_NV, share_N1)
+    return expected_NV.mul_(share_N1).scatter_add_(1, targets_BT[is_transcript_BT][:, None], 1 - share_N1)
 
 
 def _cross_entropy(

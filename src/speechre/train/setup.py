@@ -140,7 +140,11 @@ def freeze(network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> No
         add_low_rank(network, config.train.lora_rank, config.train.seed)
     if config.train.frozen_relation_blocks:
         network.relation_head.blocks.requires_grad_(False)
-    if config.train.keeps_words:
+    if not config.train.head_learning_rate:  # its statistics stay too, and nothing is paid for its gradients
+        network.relation_head.requires_grad_(False)
+    if config.train.keeps_words and not config.train.head_learning_rate:  # the rate of the new tokens
+        network.whisper.decoder.embed_tokens.requires_grad_(False)
+    elif config.train.keeps_words:
         first_new = sequencer.tokenizer.whisper_vocab_size
 
         def keep_words(gradient_VD: Tensor) -> Tensor:
@@ -175,6 +179,7 @@ def start_training(
     train = read_utterances(config.data.train, "train")
     dev = read_utterances(config.data.dev, "dev") if config.data.dev else []
     network, sequencer = build_network(config, schema)
+    teacher = build_teacher(config, schema)
     evaluate = evaluate_factory(dev, sequencer, config) if evaluate_factory is not None and dev else None
     freeze(network, sequencer, config)
     examples = prepare_examples(train, sequencer, config, report)
@@ -184,7 +189,6 @@ def start_training(
         pairs = zip(config.data.train, config.data.repeats, strict=True)
         times = {utterance.id: count for path, count in pairs for utterance in read_manifest(path)}
         examples = repeat_examples(examples, times)
-    teacher = build_teacher(config, schema)
     return run_training(
         config, network, sequencer, examples, folder, resume=resume, evaluate=evaluate, teacher=teacher, report=report
     )
