@@ -135,6 +135,7 @@ class DecodeConfig:
     second_listener: str = ""
     second_share: float = 0.45  # the belief in the second listener before anything was heard; the rest is this model's
     speeds: tuple[float, ...] = (1.0,)  # at which recordings are heard for the reader; 1 first: as they are
+    second_speeds: tuple[float, ...] = ()  # at which the second listener hears them; none: the same
     names: tuple[str, ...] = ()  # known beforehand: a transcript that is searched with beams rather writes these
     name_bonus: float = 3.0  # what each token of a known name scores beside its log-probability
     reader_calibration: tuple[float, ...] = ()  # slopes of support and of the reader's belief, and the intercept
@@ -280,6 +281,8 @@ def _check(config: Config, where: str) -> None:
         "decode.speeds": decode.speeds[:1] == (1.0,)
         and len(set(decode.speeds)) == len(decode.speeds) <= 8
         and all(0.5 <= speed <= 2 for speed in decode.speeds),
+        "decode.second_speeds": len(set(decode.second_speeds)) == len(decode.second_speeds) <= 8
+        and all(0.5 <= speed <= 2 for speed in decode.second_speeds),
         "decode.min_votes": decode.min_votes >= 1,
         "decode.name_bonus": 0 <= decode.name_bonus <= 20,
         "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),

@@ -94,6 +94,16 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
         alone = listener.transcribe([sound])[0]
         assert [one.text for one in heard.readings] == [one.text for one in alone]
         assert [one.share for one in heard.readings] == pytest.approx([one.share for one in alone], abs=1e-5)
+    slower_only = replace(decode, second_speeds=(SLOWER,))
+    elsewhere = replace(checkpoint, config=replace(checkpoint.config, decode=slower_only))
+    apart = FurtherHearings(elsewhere, listener, is_read=True)
+    assert [replay.share for replay in apart.replays([long, short])] == [pytest.approx(0.3)]
+    of_short, of_long = apart.by_the_second([short, long])
+    assert [one.share for one in of_short] == [0.4]
+    assert [one.text for one in of_short[0].readings] == [
+        one.text for one in listener.transcribe([at_speed(short, SLOWER)])[0]
+    ]
+    assert of_long == []
     unread = FurtherHearings(checkpoint, listener, is_read=False)
     assert (unread.replays([short]), unread.by_the_second([short])) == ([], [[]])
     once = FurtherHearings(checkpoint_at(model, 1.0), None, is_read=True)

@@ -54,7 +54,8 @@ def predicted_growth_mib(
     if batch_size < 1 or not 0 < duration_s <= _WINDOW_S:
         raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
     speeds = decode.speeds if decode.reader else decode.speeds[:1]  # nobody else reads what is heard at other speeds
-    duration_s = min(_WINDOW_S, duration_s / min(speeds))
+    slowest = min((*speeds, *(decode.second_speeds if decode.second_listener and decode.reader else ())))
+    duration_s = min(_WINDOW_S, duration_s / slowest)
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
     longest = round(heard_s * _FRAMES_PER_S)
     num_frames = batch_size * longest

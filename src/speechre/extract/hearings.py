@@ -26,7 +26,7 @@ class FurtherHearings:
     """All hearings of a recording beside the model's own first one.
 
     The belief in each listener is divided evenly over the speeds it hears a recording at. A recording that would be
-    longer than 30 s at some speed is not heard at that one.
+    longer than 30 s at some speed is not heard at that one; a second listener that hears it at none is not believed.
     """
 
     def __init__(self, checkpoint: Checkpoint, second: Listener | None, *, is_read: bool) -> None:
@@ -38,36 +38,38 @@ class FurtherHearings:
         self._second = second if is_read else None
         self._second_share = decode.second_share if self._second is not None else 0.0
         self._speeds = decode.speeds if is_read else decode.speeds[:1]
+        self._second_speeds = decode.second_speeds or decode.speeds
 
     def replays(self, sounds: Sounds) -> list[Replay]:
         """What the model itself hears again, at its other speeds."""
         share = 1 - self._second_share
         return [
             Replay(i, mel_of(played, self._checkpoint), share / num_hearings)
-            for i, played, num_hearings in self._played(sounds, self._speeds[1:])
+            for i, played, num_hearings in _played(sounds, self._speeds, 1)
         ]
 
     def by_the_second(self, sounds: Sounds) -> list[list[Hearing]]:
-        """What the second listener hears of each, at every speed."""
+        """What the second listener hears of each, at every speed of its own."""
         heard: list[list[Hearing]] = [[] for _ in sounds]
         if self._second is not None:
-            all_played = self._played(sounds, self._speeds)
+            all_played = _played(sounds, self._second_speeds)
             transcripts = self._second.transcribe([played for _, played, _ in all_played])
             for (i, _, num_hearings), readings in zip(all_played, transcripts, strict=True):
                 heard[i].append(Hearing(readings, self._second_share / num_hearings))
         return heard
 
-    def _played(self, sounds: Sounds, speeds: Sequence[float]) -> list[tuple[int, NDArray[Any], int]]:
-        """Speed by speed, the place of every sound that is heard at it, its samples as played, and at how many of all
-        speeds a listener hears it.
-        """
-        num_hearings = [sum(_fits(samples, speed) for speed in self._speeds) for samples in sounds]
-        return [
-            (i, samples if speed == 1 else at_speed(samples, speed), num_hearings[i])
-            for speed in speeds
-            for i, samples in enumerate(sounds)
-            if _fits(samples, speed)
-        ]
+
+def _played(sounds: Sounds, speeds: Sequence[float], first: int = 0) -> list[tuple[int, NDArray[Any], int]]:
+    """Speed by speed, from the one with this index on, the place of every sound that is heard at it, its samples as
+    played, and at how many of all ``speeds`` it is heard.
+    """
+    num_hearings = [sum(_fits(samples, speed) for speed in speeds) for samples in sounds]
+    return [
+        (i, samples if speed == 1 else at_speed(samples, speed), num_hearings[i])
+        for speed in speeds[first:]
+        for i, samples in enumerate(sounds)
+        if _fits(samples, speed)
+    ]
 
 
 def _fits(samples: NDArray[Any], speed: float) -> bool:

@@ -58,7 +58,8 @@ class Listener:
         # Its own text reader and its orders are not asked.
         shared = {key: getattr(decode, key) for key in ("transcript_beams", "names", "name_bonus")}
         settings = replace(config.decode, **shared, second_listener="")
-        self.model_id = name if name.startswith(PLAIN) else checkpoint.model_id
+        is_own = name == ADAPTED  # whose weights are named already
+        self.model_id = name if name.startswith(PLAIN) else "adapter" if is_own else checkpoint.model_id
         self.sizes = checkpoint.network.config
         self.model = config.model
         self._checkpoint = replace(checkpoint, reader=None)
