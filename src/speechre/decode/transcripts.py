@@ -38,6 +38,9 @@ _TOKENS_MIN = 16
 _FRAME_S = 0.02
 _LEAST_SHARE = 0.01  # less belief than this in a reading decides nothing
 _CAUTION = 8.0  # of 1 to 16, measured in docs/experiments.md
+# A beam that says all that another says and goes on by so many words, each at least so likely, makes that one a stub.
+_STUB_WORDS = 6
+_STUB_LOG_PROB = -0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +281,7 @@ class TranscriptWriter:
         found = [group.best() for group in groups]
         if names is not None:
             found = [_with_gains(beams, names) for beams in found]
-        return [_cut_circles(beams) for beams in found]
+        return [without_stubs(_cut_circles(beams), self._sequencer.tokenizer.decode_text) for beams in found]
 
     def own(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
         """The best of this model's own ``beams``, whatever else was ``heard``, which counts in the shares."""
@@ -318,6 +321,27 @@ def _with_gains(beams: Sequence[Generation], names: NameBias) -> tuple[Generatio
         log_prob = beam.log_prob if is_whole else beam.log_prob - owed
         out.append(replace(beam, log_prob=log_prob, gain=gained - owed))
     return tuple(sorted(out, key=lambda beam: (not beam.is_finished, -beam.log_prob)))
+
+
+def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[int]], str]) -> tuple[Generation, ...]:
+    """The beams but those that stop where another one, which came to its end, goes on with likely words.
+
+    A network that learned from single sentences likes to end behind the first of several, or behind a heading, and a
+    search likes what is short; that more was said is what the words of the longer one are likely by. Their number is
+    large enough for no "Thank you." that a network hears in silence to count.
+    """
+    words = [normalize_text(decode_text(beam.ids)).split() for beam in beams]
+
+    def is_stub(i: int) -> bool:
+        for theirs, beam in zip(words, beams, strict=True):
+            num_more = len(theirs) - len(words[i])
+            if num_more < _STUB_WORDS or not beam.is_finished or theirs[: len(words[i])] != words[i]:
+                continue
+            if beam.log_prob - beams[i].log_prob >= _STUB_LOG_PROB * num_more:
+                return True
+        return False
+
+    return tuple(beam for i, beam in enumerate(beams) if not is_stub(i))
 
 
 def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:
