@@ -2,6 +2,6 @@
 
 import sys
 
-from speechre.cli import main
+from speechre.cli import run_program
 
-sys.exit(main())
+sys.exit(run_program())

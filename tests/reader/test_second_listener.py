@@ -24,6 +24,7 @@ from speechre.extract.listener import Listener, mel_of
 from speechre.metrics import normalize_text
 from speechre.model.adapter import Adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
+from speechre.model.shortlist import Shortlist, has_integer_kernel
 from speechre.reader.folder import save_text_model
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
@@ -253,6 +254,28 @@ def test_a_model_listens_with_its_adapter_too(adapted: str, models: dict[str, st
     assert both.model_id == f"{checkpoint.model_id}+adapter"
     analysis = next(both.analyze_many([(sounds[0], 16_000)]))[1]
     assert {one.text for one in expected[0]} <= {analysis.transcript, *analysis.other_transcripts}
+
+
+@pytest.mark.skipif(not has_integer_kernel(), reason="without 8-bit products there is no shortlist")
+def test_listeners_of_one_projection_share_its_shortlist(adapted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Shortlist] = []
+
+    class Counted(Shortlist):
+        def __init__(self, *args: torch.Tensor) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr("speechre.decode.transcripts.Shortlist", Counted)
+    heard = []
+    for num_made in (1, 2):
+        made.clear()
+        extractor = Extractor.from_pretrained(
+            adapted, device="cpu", transcript_beams=BEAMS, second_listener="adapter:", step_weights="float16"
+        )
+        assert len(made) == num_made
+        monkeypatch.setattr(Counted, "is_of", lambda *_: False)
+        heard.append(next(extractor.analyze_many([(noise(2.0, 1), 16_000)]))[1])
+    assert heard[0] == heard[1]
 
 
 def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str]) -> None:

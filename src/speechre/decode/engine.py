@@ -104,8 +104,14 @@ class DecodingEngine:
     """Decodes batches of log-mels with one network and one :class:`DecodeConfig`."""
 
     def __init__(
-        self, network: SpeechReNetwork, sequencer: Sequencer, model: ModelConfig, config: DecodeConfig
+        self,
+        network: SpeechReNetwork,
+        sequencer: Sequencer,
+        model: ModelConfig,
+        config: DecodeConfig,
+        beside: DecodingEngine | None = None,
     ) -> None:
+        """``beside`` is another network's engine: what both would make of the same matrices is made once."""
         self.network = network
         self.sequencer = sequencer
         self.model = model
@@ -127,7 +133,9 @@ class DecodingEngine:
         # What was heard in bfloat16 is read as that: slower where one row reads one recording, faster in batches.
         is_read_rounded = self.hears_in_bfloat16 and self._decoder is not network.whisper.decoder
         self._cross_dtype = torch.bfloat16 if is_read_rounded else network.whisper.decoder.embed_tokens.weight.dtype
-        self._writer = TranscriptWriter(network, sequencer, config) if model.transcript else None
+        self._writer: TranscriptWriter | None = None
+        if model.transcript:
+            self._writer = TranscriptWriter(network, sequencer, config, None if beside is None else beside._writer)
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()

@@ -202,7 +202,16 @@ class _Words:
 class TranscriptWriter:
     """Writes the transcripts of one network, greedily or with ``config.transcript_beams`` beams."""
 
-    def __init__(self, network: SpeechReNetwork, sequencer: Sequencer, config: DecodeConfig) -> None:
+    def __init__(
+        self,
+        network: SpeechReNetwork,
+        sequencer: Sequencer,
+        config: DecodeConfig,
+        beside: TranscriptWriter | None = None,
+    ) -> None:
+        """``beside`` is the writer of another network: where both have one output projection, what is made of it is
+        shared.
+        """
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
@@ -225,7 +234,9 @@ class TranscriptWriter:
             allowed_V[sequencer.tokenizer.eot_id] = False
         # For the one row of a greedy transcript float16 is as fast.
         if is_fast and has_integer_kernel() and 1 < self._num_beams <= MAX_COUNT // 2:
-            self._shortlist = Shortlist(weight_VD, allowed_V)
+            theirs = None if beside is None else beside._shortlist
+            is_ours = theirs is not None and theirs.is_of(weight_VD, allowed_V)
+            self._shortlist = theirs if is_ours else Shortlist(weight_VD, allowed_V)
             return
         # What is no word gets minus infinity for a bias, which costs no pass over the logits.
         floor_V = torch.zeros_like(weight_VD[:, 0]).masked_fill_(~allowed_V, -torch.inf)

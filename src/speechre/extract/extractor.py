@@ -140,7 +140,7 @@ class Extractor:
                 'transcripts; choose a model that has one, or "none"'
             )
         device = str(self.checkpoint.network.device)
-        return Listener(decode.second_listener, device, self.checkpoint)
+        return Listener(decode.second_listener, device, self.checkpoint, self.engine)
 
     @property
     def model_id(self) -> str:

@@ -40,10 +40,11 @@ def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
 class Listener:
     """Hears recordings and writes down what may have been said."""
 
-    def __init__(self, name: str, device: str, first: Checkpoint) -> None:
+    def __init__(self, name: str, device: str, first: Checkpoint, beside: DecodingEngine | None = None) -> None:
         """``name`` is a model folder's or a shipped model's, behind :data:`ADAPTED` too, or, behind :data:`PLAIN`, that
         of a plain Whisper. It searches with as many beams as ``first``, the first listener, and for the same known
-        names; a plain Whisper computes like that one too.
+        names; a plain Whisper computes like that one too. ``beside`` is the first listener's engine, with which it
+        shares what it can.
 
         Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript and
         on one without an adapter that is asked to listen with it.
@@ -63,7 +64,7 @@ class Listener:
         self.sizes = checkpoint.network.config
         self.model = config.model
         self._checkpoint = replace(checkpoint, reader=None)
-        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, settings)
+        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, settings, beside)
 
     def transcribe(self, sounds: Sequence[NDArray[Any]]) -> list[tuple[WeighedTranscript, ...]]:
         """The transcripts of each of some sounds (samples at 16 kHz, at most 30 s), the likeliest first."""
