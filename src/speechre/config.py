@@ -60,6 +60,7 @@ class AugmentConfig:
     room: float = 0.0  # chance of reverberation
     telephone: float = 0.0  # chance of a telephone's bandwidth and coding
     gain_db: float = 0.0  # louder or softer by up to this
+    join: float = 0.0  # chance that an utterance is heard behind another one, as one sample (to 30 s at most)
     time_masks: int = 2
     time_mask_s: float = 0.4
     mel_masks: int = 2
@@ -297,6 +298,7 @@ def _check(config: Config, where: str) -> None:
         "augment.room": 0 <= augment.room <= 1,
         "augment.telephone": 0 <= augment.telephone <= 1,
         "augment.gain_db": 0 <= augment.gain_db <= 40,
+        "augment.join": 0 <= augment.join < 1,
         "augment.time_masks": augment.time_masks >= 0,
         "augment.time_mask_s": augment.time_mask_s >= 0,
         "augment.mel_masks": augment.mel_masks >= 0,

@@ -18,10 +18,13 @@ from speechre.model.log_mel import WINDOW_SAMPLES
 from speechre.orders import ORDERS
 from speechre.train.augment import augment, mask_mel
 from speechre.train.examples import (
+    MAX_TOKENS,
+    PAUSE_S,
     Example,
     batches_from,
     choose_orders,
     epoch_batches,
+    joined,
     make_sample,
     prepare_example,
     sample_rng,
@@ -186,6 +189,73 @@ def test_resuming_at_any_step_gives_the_rest_of_the_run() -> None:
     for step in range(8):
         epoch, batch = next(batches_from(examples, step, ONE_ORDER))
         assert (epoch, [one.id for one in batch]) == run[step]
+
+
+# --- several utterances in a row ---
+
+IN_A_ROW = Config.from_dict(
+    {
+        "train": {"orders_per_utterance": 1, "entity_target": False, "batch_size": 4},
+        "augment": {"join": 0.7, "pad_s": 0, "speed": 0, "noise_snr_db": 0, "time_masks": 0, "mel_masks": 0},
+    }
+)
+
+
+def parts_of(one: Example) -> list[str]:
+    return [part.id for part in (one, *one.then)]
+
+
+def test_in_a_row_too_every_utterance_is_heard_once_an_epoch_and_no_row_is_too_long() -> None:
+    examples = [replace(example(i, 16_000 * (1 + i % 12)), num_tokens=20 * (i % 9)) for i in range(200)]
+    rows = [one for batch in epoch_batches(examples, 0, IN_A_ROW) for one in batch]
+    assert Counter(part for row in rows for part in parts_of(row)) == Counter(one.id for one in examples)
+    lengths = Counter(len(row.then) for row in rows)
+    assert lengths[0] > 0 < lengths[2]
+    assert max(row.whole_duration_s for row in rows) <= 30
+    assert max(sum(part.num_tokens for part in (row, *row.then)) for row in rows) <= MAX_TOKENS
+    again = [one for batch in epoch_batches(examples, 1, IN_A_ROW) for one in batch]
+    assert [parts_of(row) for row in rows] != [parts_of(row) for row in again]
+    alone = replace(IN_A_ROW, augment=replace(IN_A_ROW.augment, join=0.0))
+    assert not any(one.then for batch in epoch_batches(examples, 0, alone) for one in batch)
+
+
+def test_a_row_is_one_sample_of_all_that_is_said(tmp_path: Path) -> None:
+    _, sequencer = tiny_network()
+    ann = prepare_example(utterance(tmp_path, 1), sequencer, IN_A_ROW)
+    bea = utterance(tmp_path, 2, 0.7, "Bea lives in Oslo .")
+    bea = replace(bea, entities=(bea.entities[0], replace(bea.entities[1], text="Bea")))
+    second = prepare_example(bea, sequencer, IN_A_ROW)
+    row = joined(replace(ann, then=(second, ann)), sample_rng(1, 0, "u1"))
+    said = sequencer.tokenizer.decode_text(row.transcript_ids)
+    assert said == " Ann lives in Oslo. Bea lives in Oslo. Ann lives in Oslo."
+    assert [(t.head.text, t.relation, t.tail.text) for t in row.triplets] == [
+        ("Ann", "Live_In", "Oslo"),
+        ("Bea", "Live_In", "Oslo"),
+    ]
+    assert [entity.text for entity in row.entities] == ["Ann", "Oslo", "Bea", "Oslo", "Ann", "Oslo"]
+    assert row.relations == {"Live_In"}
+    assert set(row.spellings) == {"Ann", "Bea", "Oslo"}
+    pauses_s = row.duration_s - 2 * ann.duration_s - second.duration_s
+    assert 2 * PAUSE_S[0] <= pauses_s <= 2 * PAUSE_S[1]
+    first, last = len(ann.samples), len(row.samples) - len(ann.samples)
+    assert np.array_equal(row.samples[:first], ann.samples)
+    assert np.array_equal(row.samples[last:], ann.samples)
+    sample = make_sample(replace(ann, then=(second,)), 0, sequencer, IN_A_ROW, 80)
+    assert len(sample.example.transcript_ids) == len(ann.transcript_ids) + len(second.transcript_ids)
+    assert sample.mel.shape[1] > 120
+    alone = make_sample(ann, 0, sequencer, IN_A_ROW, 80)
+    assert len(sample.branches[0].answer_ids) > len(alone.branches[0].answer_ids)
+
+
+def test_a_run_of_rows_is_resumed_at_any_step() -> None:
+    examples = [example(i) for i in range(24)]
+    assert len({len(epoch_batches(examples, epoch, IN_A_ROW)) for epoch in range(4)}) > 1
+    whole = batches_from(examples, 0, IN_A_ROW)
+    run = [(epoch, [parts_of(one) for one in batch]) for epoch, batch in (next(whole) for _ in range(12))]
+    assert run[-1][0] >= 2
+    for step in range(12):
+        epoch, batch = next(batches_from(examples, step, IN_A_ROW))
+        assert (epoch, [parts_of(one) for one in batch]) == run[step]
 
 
 # --- preparation ---

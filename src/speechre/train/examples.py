@@ -29,6 +29,8 @@ from speechre.types import Entity, Triplet, Utterance
 
 MAX_TOKENS = WhisperConfig.max_target_positions
 """The decoder's positions, the same in every Whisper."""
+PAUSE_S = (0.1, 0.8)
+"""The shortest and the longest pause between joined utterances."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,18 @@ class Example:
     relations: frozenset[str]
     spellings: Spellings = field(default_factory=dict)
     copy: int = 0  # which of an utterance's repeats in an epoch
+    num_tokens: int = 0  # of the decoder's positions, in the order that takes the most
+    then: tuple[Example, ...] = ()  # heard behind it, after pauses, in the same sample
 
     @property
     def duration_s(self) -> float:
+        """Of this utterance alone."""
         return len(self.samples) / SAMPLE_RATE_HZ
+
+    @property
+    def whole_duration_s(self) -> float:
+        """With all that is heard behind it and the longest pauses."""
+        return self.duration_s + sum(PAUSE_S[1] + other.duration_s for other in self.then)
 
 
 def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) -> Example:
@@ -81,8 +91,7 @@ def prepare_example(utterance: Utterance, sequencer: Sequencer, config: Config) 
         relations=frozenset(t.relation for t in triplets),
         spellings=sequencer.spellings(transcript_ids, spoken_first) if config.model.transcript else {},
     )
-    _check_length(example, sequencer, config)
-    return example
+    return replace(example, num_tokens=_checked_length(example, sequencer, config))
 
 
 def _check_types(utterance: Utterance, sequencer: Sequencer) -> None:
@@ -96,8 +105,8 @@ def _check_types(utterance: Utterance, sequencer: Sequencer) -> None:
         raise SchemaError(f'utterance "{utterance.id}": {error}; choose the schema with data.schema') from error
 
 
-def _check_length(example: Example, sequencer: Sequencer, config: Config) -> None:
-    """Raises :class:`DataError` if some order does not fit into the decoder's positions.
+def _checked_length(example: Example, sequencer: Sequencer, config: Config) -> int:
+    """How many of the decoder's positions the longest order takes. Raises :class:`DataError` if it does not fit.
 
     Counted with every relation type in the prompt: which of them will stand there is not known yet.
     """
@@ -115,6 +124,7 @@ def _check_length(example: Example, sequencer: Sequencer, config: Config) -> Non
             f'utterance "{example.id}": its text and triplets take up to {num_tokens} tokens, the decoder knows '
             f"{MAX_TOKENS}; leave it out or cut it"
         )
+    return num_tokens
 
 
 def _branches(example: Example, orders: Sequence[Order], sequencer: Sequencer, config: Config) -> list[Branch]:
@@ -148,6 +158,7 @@ class Sample:
 def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Config, num_mel_bins: int) -> Sample:
     """Augment the sound and write the targets in this epoch's orders."""
     rng = sample_rng(config.train.seed, epoch, example.id, example.copy)
+    example = joined(example, rng)
     orders = choose_orders(select_orders(config.model.orders), config.train.orders_per_utterance, rng)
     branches = _branches(example, orders, sequencer, config)
     samples = augment(example.samples.astype(np.float32) / 32767.0, config.augment, rng)
@@ -155,18 +166,60 @@ def make_sample(example: Example, epoch: int, sequencer: Sequencer, config: Conf
     return Sample(example, mask_mel(mel, config.augment, rng), tuple(branches), rng)
 
 
+def joined(example: Example, rng: random.Random) -> Example:
+    """The example and those that are heard behind it as one; pauses between them are silence of random lengths."""
+    if not example.then:
+        return example
+    parts = (example, *example.then)
+    sounds = [example.samples]
+    for other in example.then:
+        sounds += [np.zeros(int(rng.uniform(*PAUSE_S) * SAMPLE_RATE_HZ), np.int16), other.samples]
+    spellings: dict[str, tuple[int, ...]] = {}
+    for one in reversed(parts):  # a name is written as it was first said
+        spellings |= one.spellings
+    return replace(
+        example,
+        samples=np.concatenate(sounds),
+        transcript_ids=tuple(token for one in parts for token in one.transcript_ids),
+        triplets=canonical([triplet for one in parts for triplet in one.triplets]),
+        entities=tuple(entity for one in parts for entity in one.entities),
+        relations=frozenset().union(*(one.relations for one in parts)),
+        spellings=spellings,
+        num_tokens=sum(one.num_tokens for one in parts),
+        then=(),
+    )
+
+
+def _in_a_row(shuffled: Sequence[Example], config: Config, rng: random.Random) -> list[Example]:
+    """Each example once: alone, or behind others with which it fits into what is heard and written at once."""
+    if not config.augment.join:
+        return list(shuffled)
+    rows: list[Example] = []
+    for example in shuffled:
+        if rows and rng.random() < config.augment.join:
+            longer = replace(rows[-1], then=(*rows[-1].then, example))
+            num_tokens = longer.num_tokens + sum(one.num_tokens for one in longer.then)
+            if longer.whole_duration_s <= config.data.max_duration_s and num_tokens <= MAX_TOKENS:
+                rows[-1] = longer
+                continue
+        rows.append(example)
+    return rows
+
+
 def epoch_batches(examples: Sequence[Example], epoch: int, config: Config) -> list[list[Example]]:
     """One epoch in batches of neighbours in length: little padding, still random. The last batch may be smaller.
 
-    Shuffled, cut into pools of 16 batches, sorted by length in each pool; then the batches are shuffled.
+    Shuffled, joined as ``augment.join`` says, cut into pools of 16 batches, sorted by length in each pool; then the
+    batches are shuffled.
     """
     rng = random.Random(f"{config.train.seed}/{epoch}")
     shuffled = list(examples)
     rng.shuffle(shuffled)
+    rows = _in_a_row(shuffled, config, rng)
     size = config.train.batch_size
     batches: list[list[Example]] = []
-    for start in range(0, len(shuffled), size * 16):
-        pool = sorted(shuffled[start : start + size * 16], key=lambda example: len(example.samples))
+    for start in range(0, len(rows), size * 16):
+        pool = sorted(rows[start : start + size * 16], key=lambda example: example.whole_duration_s)
         batches += [pool[i : i + size] for i in range(0, len(pool), size)]
     rng.shuffle(batches)
     return batches
@@ -174,9 +227,9 @@ def epoch_batches(examples: Sequence[Example], epoch: int, config: Config) -> li
 
 def batches_from(examples: Sequence[Example], step: int, config: Config) -> Iterator[tuple[int, list[Example]]]:
     """(epoch, batch) for every step from ``step`` on, without end: resuming starts where the run stopped."""
-    per_epoch = len(epoch_batches(examples, 0, config))
-    epoch, skip = divmod(step, per_epoch)
+    epoch, skip = 0, step
     while True:
-        for batch in epoch_batches(examples, epoch, config)[skip:]:
+        batches = epoch_batches(examples, epoch, config)
+        for batch in batches[skip:]:
             yield epoch, batch
-        epoch, skip = epoch + 1, 0
+        epoch, skip = epoch + 1, max(0, skip - len(batches))
