@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,6 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate."""
-    from speechre.data.store import read_manifest
-
     if args.threshold is not None:
         raise UsageError("--threshold is what this command fits; leave it out")
     if os.path.exists(args.output):
@@ -90,17 +89,8 @@ def run(args: argparse.Namespace) -> int:
     from speechre.model.folders import prepare_place
 
     prepare_place(args.output)
-    utterances: list[Utterance] = []
-    for manifest in args.manifests:
-        some = read_manifest(manifest)
-        check_recordings(manifest, some)
-        utterances += some
-    if len({utterance.id for utterance in utterances}) < len(utterances):
-        raise UsageError("an utterance id stands in more than one manifest; make them differ")
-    import torch
-
+    utterances = _annotated(args.manifests)
     from speechre.evaluate.fitting import check_can_fit, fit_decoding, short_enough
-    from speechre.model.checkpoint import save_checkpoint
 
     extractor = _completed_extractor(args)
     config = extractor.checkpoint.config
@@ -121,19 +111,7 @@ def run(args: argparse.Namespace) -> int:
         keep_prompts=args.keep_prompts,
         report=message,
     )
-    config = fitted.config
-    config = replace(config, name=args.name or config.name)
-    checkpoint = extractor.checkpoint
-    save_checkpoint(
-        args.output,
-        checkpoint.network,
-        checkpoint.tokenizer,
-        checkpoint.schema,
-        config,
-        getattr(torch, args.weights),
-        checkpoint.reader,
-        checkpoint.adapter,
-    )
+    _save(args, extractor.checkpoint, fitted.config)
     message(f"wrote {args.output}")
     found = _result(fitted, len(utterances))
     with open_output(None) as out:
@@ -142,6 +120,38 @@ def run(args: argparse.Namespace) -> int:
         else:
             print_tables(out, _tables(found))
     return 0
+
+
+def _annotated(manifests: Sequence[Path]) -> list[Utterance]:
+    """All utterances. Raises :class:`UsageError` where two have one id."""
+    from speechre.data.store import read_manifest
+
+    utterances: list[Utterance] = []
+    for manifest in manifests:
+        some = read_manifest(manifest)
+        check_recordings(manifest, some)
+        utterances += some
+    if len({utterance.id for utterance in utterances}) < len(utterances):
+        raise UsageError("an utterance id stands in more than one manifest; make them differ")
+    return utterances
+
+
+def _save(args: argparse.Namespace, checkpoint: Checkpoint, config: Config) -> None:
+    """The model with the settings that were fitted, under the name that was asked for."""
+    import torch
+
+    from speechre.model.checkpoint import save_checkpoint
+
+    save_checkpoint(
+        args.output,
+        checkpoint.network,
+        checkpoint.tokenizer,
+        checkpoint.schema,
+        replace(config, name=args.name or config.name),
+        getattr(torch, args.weights),
+        checkpoint.reader,
+        checkpoint.adapter,
+    )
 
 
 @loading()

@@ -117,8 +117,7 @@ def run_training(
 
     ``folder`` also gets ``checkpoint`` (the state to resume from), ``metrics.jsonl``, ``tensorboard``, where
     ``evaluate`` is given ``best``, and where low-rank changes alone learn ``adapter.safetensors``. SIGTERM and Ctrl-C
-    save before they stop; after ``kill -9`` the last
-    ``train.save_every`` steps are repeated.
+    save before they stop; after ``kill -9`` the last ``train.save_every`` steps are repeated.
     """
     keep_freed_memory()
     accelerator, autocast, optimizer = _set_up(config, network, report)
@@ -129,43 +128,87 @@ def run_training(
     if resume:
         progress = load_state(folder / "checkpoint", network, optimizer, config)
         report(f"resuming after step {progress.step}")
-    batches = batches_from(examples, progress.step, config)
-    best = dict(progress.best)
-    started, first_step = time.monotonic(), progress.step
+    keep_best = None if evaluate is None else _BestModel(folder / "best", progress.best, evaluate, sequencer, config)
+    clock = _Clock(progress.step)
     with (
         closing(_MetricsLog(folder, progress.step)) as log,
         _Stopper() as stopper,
-        _prefetch(batches, sequencer, config, network.config.num_mel_bins) as samples_of,
+        _prefetch(
+            batches_from(examples, progress.step, config), sequencer, config, network.config.num_mel_bins
+        ) as samples_of,
     ):
         for step in range(progress.step, config.train.steps):
-            tick = time.monotonic()
+            clock.start_step()
             loss, norm = _train_step(
                 accelerator, autocast, network, optimizer, next(samples_of), sequencer, config, step, teacher
             )
             done = step + 1
-            row = _metrics_row(done, loss, norm, config, time.monotonic() - tick)
+            row = _metrics_row(done, loss, norm, config, clock.step_s())
             is_last = done == config.train.steps
-            if evaluate and (done % config.train.eval_every == 0 or is_last):
-                answering = merged_network(network)
-                row |= {f"dev_{k}": v for k, v in _evaluate(answering, evaluate).items()}
-                if row["dev_f1"] >= best.get("f1", 0.0):
-                    best = {"f1": row["dev_f1"], "step": done}
-                    save_model(folder / "best", answering, sequencer, config)
+            if keep_best is not None and (done % config.train.eval_every == 0 or is_last):
+                row |= keep_best(network, done)
             log.write(row)
             if done % 10 == 0 or is_last:
-                per_step = (time.monotonic() - started) / (done - first_step)
-                report(_progress_line(row, config.train.steps, per_step))
+                report(_progress_line(row, config.train.steps, clock.seconds_per_step(done)))
             if done % config.train.save_every == 0 or is_last or stopper.asked:
+                best = progress.best if keep_best is None else keep_best.best
                 save_state(folder / "checkpoint", network, optimizer, Progress(done, best), config)
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
+    return _save_results(folder, network, start, sequencer, config)
+
+
+def _save_results(
+    folder: Path, network: SpeechReNetwork, start: Mapping[str, Tensor], sequencer: Sequencer, config: Config
+) -> Path:
+    """What a run that came to its end leaves, and where the model lies."""
     if only_changes_learn(network):
         save_adapter(folder / ADAPTER, adapter_of(network))
     network = merged_network(network)
     interpolate(network, start, sequencer, config)
     save_model(folder / "model", network, sequencer, config)
     return folder / "model"
+
+
+class _BestModel:
+    """Scores a network on dev and keeps the model with the best F1 in a folder of its own."""
+
+    def __init__(
+        self, folder: Path, best: Mapping[str, Any], evaluate: Evaluate, sequencer: Sequencer, config: Config
+    ) -> None:
+        """``best`` says which one was kept so far."""
+        self.best = dict(best)
+        self._folder, self._evaluate, self._sequencer, self._config = folder, evaluate, sequencer, config
+
+    def __call__(self, network: SpeechReNetwork, step: int) -> dict[str, float]:
+        """The scores after ``step``, for its line in metrics.jsonl."""
+        answering = merged_network(network)
+        answering.eval()
+        with torch.inference_mode():
+            found = {f"dev_{name}": value for name, value in self._evaluate(answering).items()}
+        if found["dev_f1"] >= self.best.get("f1", 0.0):
+            self.best = {"f1": found["dev_f1"], "step": step}
+            save_model(self._folder, answering, self._sequencer, self._config)
+        return found
+
+
+class _Clock:
+    """How long steps take."""
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step, self._started = first_step, time.monotonic()
+
+    def start_step(self) -> None:
+        self._tick = time.monotonic()
+
+    def step_s(self) -> float:
+        """Of the step at hand so far."""
+        return time.monotonic() - self._tick
+
+    def seconds_per_step(self, done: int) -> float:
+        """Of all steps to ``done``, with what was between them."""
+        return (time.monotonic() - self._started) / (done - self._first_step)
 
 
 def _metrics_row(done: int, loss: Loss, norm: float, config: Config, seconds: float) -> dict[str, Any]:
@@ -232,12 +275,6 @@ def _train_step(
     norm = accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm)
     optimizer.step()
     return loss, float(norm)
-
-
-def _evaluate(network: SpeechReNetwork, evaluate: Evaluate) -> dict[str, float]:
-    network.eval()
-    with torch.inference_mode():
-        return evaluate(network)
 
 
 def _progress_line(row: dict[str, Any], steps: int, seconds_per_step: float) -> str:

@@ -102,47 +102,51 @@ def compute_loss(
     """Forward pass of one batch. With a teacher, ``train.teacher_share`` of each token of a transcript is what the
     teacher expects there.
     """
-    device = network.device
     encoded = network.encode([sample.mel for sample in samples], _MEL_FRAMES_STEP)
     # A head of no weight still makes prompts, and costs no backward pass.
     with torch.set_grad_enabled(torch.is_grad_enabled() and config.train.relation_weight > 0):
         relation_logits_BR = network.relation_logits(encoded).float()
-    schema = sequencer.schema
-    probabilities = relation_logits_BR.detach().sigmoid().tolist()
-    prompts = [
-        prompt_relations(sample.example.relations, row, schema, config, sample.rng)
-        for sample, row in zip(samples, probabilities, strict=True)
-    ]
-    packed = pack_samples(samples, prompts, sequencer, config)
-    padding_target, multiple_of = IGNORE, _TOKENS_STEP
-    if config.train.loss_on == "everything":  # padding counts, so there must be no more of it than the paper's
-        padding_target, multiple_of = sequencer.tokenizer.eot_id, 1
     ids, positions, targets, is_transcript, mask = (
-        tensor.to(device) for tensor in stack(packed, sequencer.tokenizer.eot_id, padding_target, multiple_of)
+        tensor.to(network.device) for tensor in _lay_out(samples, relation_logits_BR, sequencer, config)
     )
     cross_mask = None if encoded.mask is None else encoded.mask[:, None, None, :]
-    decoder = network.whisper.decoder
-    hidden = decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
+    hidden = network.whisper.decoder(ids, positions, mask, network.cross_memory(encoded), cross_mask)
     wanted = targets != IGNORE  # only these positions pay for the vocabulary
     from_transcript, answered = wanted & is_transcript, wanted & ~is_transcript
-    vocabulary = None
-    if config.train.answer_vocabulary == "batch":
-        vocabulary = answer_vocabulary(ids, sequencer)
+    vocabulary = answer_vocabulary(ids, sequencer) if config.train.answer_vocabulary == "batch" else None
     triplet_loss = _cross_entropy(network, hidden[answered], targets[answered], vocabulary)
-    expected_NV = None
+    words = targets[from_transcript]
     if teacher is not None and from_transcript.any():
         mels = [sample.mel for sample in samples]
-        expected_NV = _taught(teacher, mels, ids, targets, from_transcript, config.train.teacher_share)
-    transcript_loss = _cross_entropy(
-        network, hidden[from_transcript], targets[from_transcript] if expected_NV is None else expected_NV
-    )
-    gold_BR = torch.tensor(
-        [[float(name in s.example.relations) for name in schema.relation_types] for s in samples], device=device
-    )
+        words = _taught(teacher, mels, ids, targets, from_transcript, config.train.teacher_share)
+    transcript_loss = _cross_entropy(network, hidden[from_transcript], words)
+    gold_BR = _gold_relations(samples, sequencer.schema).to(network.device)
     relation_loss = F.binary_cross_entropy_with_logits(relation_logits_BR, gold_BR)
     train = config.train
     total = triplet_loss + train.transcript_weight * transcript_loss + train.relation_weight * relation_loss
     return Loss(total, triplet_loss.detach(), transcript_loss.detach(), relation_loss.detach())
+
+
+def _lay_out(
+    samples: Sequence[Sample], relation_logits_BR: Tensor, sequencer: Sequencer, config: Config
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The batch for the decoder, as :func:`stack` gives it, behind the prompts that the relation head's logits make."""
+    probabilities = relation_logits_BR.detach().sigmoid().tolist()
+    prompts = [
+        prompt_relations(sample.example.relations, row, sequencer.schema, config, sample.rng)
+        for sample, row in zip(samples, probabilities, strict=True)
+    ]
+    packed = pack_samples(samples, prompts, sequencer, config)
+    end_id = sequencer.tokenizer.eot_id
+    if config.train.loss_on == "everything":  # padding counts, so there must be no more of it than the paper's
+        return stack(packed, end_id, padding_target=end_id)
+    return stack(packed, end_id, padding_target=IGNORE, multiple_of=_TOKENS_STEP)
+
+
+def _gold_relations(samples: Sequence[Sample], schema: Schema) -> Tensor:
+    """1 for the types that are annotated, (B, R)."""
+    names = schema.relation_types
+    return torch.tensor([[float(name in sample.example.relations) for name in names] for sample in samples])
 
 
 def answer_vocabulary(ids_BT: Tensor, sequencer: Sequencer) -> Tensor:
