@@ -38,6 +38,14 @@ def test_words_that_are_unlikely_or_few_were_not_said() -> None:
     assert kept(beam(HEADING, -0.4), beam(WHOLE, -1.0, is_finished=False)) == [HEADING, WHOLE]
 
 
+def test_an_echo_was_not_said() -> None:
+    for echo in (WHOLE, "we must follow Edward, for a"):
+        said_twice = f"{WHOLE} {echo}"
+        assert kept(beam(WHOLE, -1.0), beam(said_twice, -1.2)) == [WHOLE, said_twice]
+    going_on = f"{WHOLE} {HEADING} you must follow Edward, for"
+    assert kept(beam(WHOLE, -1.0), beam(going_on, -1.2)) == [going_on]
+
+
 def test_other_words_are_another_reading() -> None:
     other = "27. Chapter But we must follow Edward, for a time."
     assert kept(beam(HEADING, -0.4), beam(other, -1.0)) == [HEADING, other]

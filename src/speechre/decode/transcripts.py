@@ -339,7 +339,8 @@ def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[i
 
     A network that learned from single sentences likes to end behind the first of several, or behind a heading, and a
     search likes what is short; that more was said is what the words of the longer one are likely by. Their number is
-    large enough for no "Thank you." that a network hears in silence to count.
+    large enough for no "Thank you." that a network hears in silence to count. What only repeats words that stand before
+    it does not count either.
     """
     words = [normalize_text(decode_text(beam.ids)).split() for beam in beams]
 
@@ -347,6 +348,8 @@ def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[i
         for theirs, beam in zip(words, beams, strict=True):
             num_more = len(theirs) - len(words[i])
             if num_more < _STUB_WORDS or not beam.is_finished or theirs[: len(words[i])] != words[i]:
+                continue
+            if f" {' '.join(theirs[len(words[i]) :])} " in f" {' '.join(words[i])} ":  # an echo: likely, and never said
                 continue
             if beam.log_prob - beams[i].log_prob >= _STUB_LOG_PROB * num_more:
                 return True
