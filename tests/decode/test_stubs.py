@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import without_stubs
+from speechre.decode.transcripts import Hearing, WeighedTranscript, pooled_transcripts, without_stubs
 
 WORDS = ["Chapter", "27.", "But", "we", "must", "follow", "Edward,", "for", "a", "time.", "you", "Thank"]
 
@@ -55,3 +55,33 @@ def test_other_words_are_another_reading() -> None:
 def test_the_longest_stays() -> None:
     assert kept(beam(WHOLE, -1.0)) == [WHOLE]
     assert kept() == []
+
+
+# --- over several hearings ---
+
+
+def pooled(first: list[WeighedTranscript], second: list[WeighedTranscript]) -> list[str]:
+    return [one.text for one in pooled_transcripts(first, [Hearing(tuple(second), 0.45)])]
+
+
+def reading(text: str, log_prob: float, share: float = 1.0) -> WeighedTranscript:
+    return WeighedTranscript(text, share, log_prob)
+
+
+def test_what_one_hearing_stops_at_gives_way_to_what_another_goes_on_with() -> None:
+    assert pooled([reading(HEADING, -0.4)], [reading(WHOLE, -3.0)]) == [WHOLE]
+    assert pooled([reading(WHOLE, -3.0)], [reading(HEADING, -0.4)]) == [WHOLE]
+    (left,) = pooled_transcripts([reading(HEADING, -0.4)], [Hearing((reading(WHOLE, -3.0),), 0.45)])
+    assert left.share == 1.0
+    other = "Chapter 20."
+    beliefs = pooled_transcripts(
+        [reading(HEADING, -0.4, 0.7), reading(other, -1.2, 0.3)], [Hearing((reading(WHOLE, -3.0),), 0.45)]
+    )
+    assert [one.text for one in beliefs] == [other, WHOLE]
+    assert math.isclose(math.fsum(one.share for one in beliefs), 1.0)
+
+
+def test_hearings_whose_words_are_unlikely_unknown_or_without_end_show_nothing() -> None:
+    for log_prob in (-0.4 - 0.51 * 8, 0.0, -math.inf):
+        assert pooled([reading(HEADING, -0.4)], [reading(WHOLE, log_prob)]) == [HEADING, WHOLE]
+    assert pooled([reading(WHOLE, -1.0)], [reading(f"{WHOLE} {WHOLE}", -1.2)]) == [WHOLE, f"{WHOLE} {WHOLE}"]

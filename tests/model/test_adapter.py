@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from speechre.config import Config
 from speechre.errors import CheckpointError
-from speechre.model.adapter import Adapter, load_adapter, save_adapter
+from speechre.model.adapter import Adapter, combined, load_adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.schemas import CONLL04
 from tests.tiny import random_adapter, tiny_network
@@ -33,6 +33,26 @@ def test_an_adapter_changes_its_matrices_and_shares_the_rest() -> None:
         else:
             torch.testing.assert_close(after[name], parameter + change[1] @ change[0])
     assert not changed.training
+
+
+def test_adapters_have_a_sum_and_a_nearest_one_of_less_rank() -> None:
+    network, _ = tiny_network()
+    one, other = random_adapter(network, seed=1), random_adapter(network, seed=2)
+    products = [{name: up @ down for name, (down, up) in each.changes.items()} for each in (one, other)]
+    sums = {name: 0.8 * change + 0.6 * products[1][name] for name, change in products[0].items()}
+    rank = len(next(iter(one.changes.values()))[0])
+    whole, lost = combined([one, other], (0.8, 0.6), 2 * rank)
+    assert max(lost) < 1e-6
+    near, lost = combined([one, other], (0.8, 0.6), rank)
+    for (name, wanted), share in zip(sums.items(), lost, strict=True):
+        torch.testing.assert_close(whole.changes[name][1] @ whole.changes[name][0], wanted, atol=1e-5, rtol=1e-4)
+        down, up = near.changes[name]
+        assert (down.shape[0], up.shape[1]) == (rank, rank)
+        strengths = torch.linalg.svdvals(wanted).square()
+        expected = float(strengths[rank:].sum() / strengths.sum())
+        assert share == pytest.approx(expected, abs=1e-4)
+        assert float((wanted - up @ down).square().sum() / wanted.square().sum()) == pytest.approx(expected, abs=1e-4)
+        assert expected > 0.01
 
 
 def test_an_adapter_is_stored_in_half_precision(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""scripts/average-models and scripts/average-readers, on tiny networks."""
+"""scripts/average-models, scripts/average-readers and scripts/combine-adapters, on tiny networks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechre.model.adapter import load_adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
 from speechre.reader.folder import load_text_model, save_text_model
 from speechre.reader.reader import TextModel
 from speechre.reader.training import TextTraining, build_network
 from speechre.schemas import CONLL04
+from tests.tiny import random_adapter, tiny_network
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 WORDS = "whisper.decoder.embed_tokens.weight"
@@ -72,3 +74,25 @@ def test_readers_of_one_start_have_a_mean(bert_dir: Path, tmp_path: Path, capsys
         torch.testing.assert_close(tensor, start[name] + 0.25)
     assert run("average-readers", tmp_path / "a", tmp_path / "c", "--output", tmp_path / "none") == 2
     assert "no mean" in capsys.readouterr().err
+
+
+def test_adapters_of_one_start_have_a_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, _ = tiny_network()
+    paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
+    for seed, path in enumerate(paths):
+        save_adapter(path, random_adapter(network, seed=seed))
+    output = tmp_path / "sum.safetensors"
+    options = ["--weights", 0.8, 0.6, "--rank", 4, "--output", output]
+    assert run("combine-adapters", *paths, *options) == 0, capsys.readouterr().err
+    assert "lost of each change: 0.000 on average" in capsys.readouterr().out
+    one, other, both = map(load_adapter, (*paths, output))
+    for name, (down, up) in both.changes.items():
+        ours, theirs = one.changes[name], other.changes[name]
+        expected = 0.8 * ours[1] @ ours[0] + 0.6 * theirs[1] @ theirs[0]
+        torch.testing.assert_close(up @ down, expected, atol=2e-2, rtol=1e-2)  # stored in float16
+    assert run("combine-adapters", *paths, *options) == 2
+    assert "is there already" in capsys.readouterr().err
+    fewer = dict(list(other.changes.items())[1:])
+    save_adapter(tmp_path / "fewer.safetensors", replace(other, changes=fewer))
+    assert run("combine-adapters", paths[0], tmp_path / "fewer.safetensors", "--output", tmp_path / "no") == 2
+    assert "they have no sum" in capsys.readouterr().err

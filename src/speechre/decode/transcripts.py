@@ -8,7 +8,7 @@ the next often has it right, so a text reader may read all of them, each as far 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,9 +101,12 @@ def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hear
     more to those who found likely words for the sound: P(hearing) P(its transcripts | hearing) ** (1 / 8). The power is
     there because networks are too sure (a fractional posterior): with all of the evidence one of them would be believed
     alone, and two that mishear different names are worth more than either. Where none came to an end, only the shares
-    before count.
+    before count. What stops where another hearing goes on (:func:`without_stubs`) was not heard.
     """
     hearings = [Hearing(tuple(first), 1 - math.fsum(other.share for other in others)), *others]
+    stubs = _stubs([one for hearing in hearings for one in hearing.readings])
+    if stubs:
+        hearings = [_without(one, stubs) for one in hearings]
     masses = [_log_sum([one.log_prob for one in hearing.readings]) / _CAUTION for hearing in hearings]
     if max(masses) == -math.inf:
         masses = [0.0] * len(hearings)
@@ -114,6 +117,13 @@ def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hear
         for one in hearing.readings:
             shares[one.text] = shares.get(one.text, 0.0) + belief * one.share
     return tuple(WeighedTranscript(text, share) for text, share in shares.items())
+
+
+def _without(hearing: Hearing, texts: Collection[str]) -> Hearing:
+    """A hearing with the readings that are left, which share its belief."""
+    left = [one for one in hearing.readings if one.text not in texts]
+    total = math.fsum(one.share for one in left)
+    return replace(hearing, readings=tuple(replace(one, share=one.share / total) for one in left if total))
 
 
 def by_expected_errors(readings: Sequence[WeighedTranscript]) -> list[WeighedTranscript]:
@@ -295,7 +305,9 @@ class TranscriptWriter:
         return [without_stubs(_cut_circles(beams), self._sequencer.tokenizer.decode_text) for beams in found]
 
     def own(self, beams: Sequence[Generation], heard: Sequence[Hearing]) -> Transcript:
-        """The best of this model's own ``beams``, whatever else was ``heard``, which counts in the shares."""
+        """The best of this model's own ``beams``, which are greedy, whatever else was ``heard``; that counts in the
+        shares.
+        """
         readings = weighed_transcripts(beams, self._sequencer.tokenizer.decode_text)
         if heard:
             readings = pooled_transcripts(readings, heard)
@@ -305,16 +317,20 @@ class TranscriptWriter:
         """The best of this model's own ``beams``; where there are other hearings, the reading that all of them together
         expect the fewest errors in, of those that are short enough to go on from.
         """
-        own, tokenizer = self.own(beams, heard), self._sequencer.tokenizer
+        tokenizer = self._sequencer.tokenizer
+        own = weighed_transcripts(beams, tokenizer.decode_text)
         if not heard:
-            return own
+            return Transcript(beams[0].ids, beams[0].is_finished, own)
+        readings = pooled_transcripts(own, heard)
         known = {tokenizer.decode_text(beam.ids).strip(): beam for beam in reversed(beams)}
-        for reading in by_expected_errors(own.readings):
+        for reading in by_expected_errors(readings):
             best = known.get(reading.text) or _in_tokens(reading, heard, tokenizer)
             if len(best.ids) <= self._longest:
-                others = (other for other in own.readings if other is not reading)
-                return Transcript(best.ids, best.is_finished, (reading, *others))
-        return own
+                break
+        else:  # only this model's own are short enough, and others go on from them
+            best, reading = beams[0], replace(own[0], share=0.0)
+        others = (other for other in readings if other.text != reading.text)
+        return Transcript(best.ids, best.is_finished, (reading, *others))
 
 
 def _in_tokens(reading: WeighedTranscript, heard: Sequence[Hearing], tokenizer: Tokenizer) -> Generation:
@@ -343,19 +359,33 @@ def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[i
     it does not count either.
     """
     words = [normalize_text(decode_text(beam.ids)).split() for beam in beams]
+    whole = [(theirs, beam.log_prob) for theirs, beam in zip(words, beams, strict=True) if beam.is_finished]
+    return tuple(
+        beam
+        for ours, beam in zip(words, beams, strict=True)
+        if not any(_goes_on(theirs, log_prob, ours, beam.log_prob) for theirs, log_prob in whole)
+    )
 
-    def is_stub(i: int) -> bool:
-        for theirs, beam in zip(words, beams, strict=True):
-            num_more = len(theirs) - len(words[i])
-            if num_more < _STUB_WORDS or not beam.is_finished or theirs[: len(words[i])] != words[i]:
-                continue
-            if f" {' '.join(theirs[len(words[i]) :])} " in f" {' '.join(words[i])} ":  # an echo: likely, and never said
-                continue
-            if beam.log_prob - beams[i].log_prob >= _STUB_LOG_PROB * num_more:
-                return True
+
+def _goes_on(longer: Sequence[str], longer_log_prob: float, words: Sequence[str], log_prob: float) -> bool:
+    """Whether the longer one says these words and then others, many and likely."""
+    num_more = len(longer) - len(words)
+    if num_more < _STUB_WORDS or list(longer[: len(words)]) != list(words):
         return False
+    if f" {' '.join(longer[len(words) :])} " in f" {' '.join(words)} ":  # an echo: likely, and never said
+        return False
+    return longer_log_prob - log_prob >= _STUB_LOG_PROB * num_more
 
-    return tuple(beam for i, beam in enumerate(beams) if not is_stub(i))
+
+def _stubs(readings: Sequence[WeighedTranscript]) -> set[str]:
+    """The texts of those that stop where another one, of any hearing, goes on. How likely greedy ones are is not known,
+    and one that came to no end shows nothing.
+    """
+    known = {one.text: one.log_prob for one in readings if -math.inf < one.log_prob < 0}
+    words = {text: normalize_text(text).split() for text in known}
+    return {
+        text for text in known if any(_goes_on(words[other], known[other], words[text], known[text]) for other in known)
+    }
 
 
 def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:

@@ -7,7 +7,7 @@ can listen (:mod:`speechre.extract.listener`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,24 @@ class Adapter:
             assert isinstance(linear, nn.Linear)
             linear.weight = nn.Parameter(linear.weight + (up @ down).to(linear.weight), requires_grad=False)
         return changed
+
+
+def combined(adapters: Sequence[Adapter], weights: Sequence[float], rank: int) -> tuple[Adapter, list[float]]:
+    """The weighted sum of changes of the same matrices, each as the nearest change of this rank (or less); and of each
+    matrix the share of the sum's squared length that is lost.
+    """
+    changes, lost = {}, []
+    for name in adapters[0].changes:
+        downs, ups = zip(*(one.changes[name] for one in adapters), strict=True)
+        left, left_triangle = torch.linalg.qr(torch.cat([w * up for w, up in zip(weights, ups, strict=True)], dim=1))
+        right, right_triangle = torch.linalg.qr(torch.cat(downs).T)
+        # The singular values of the whole product are those of the small one between two orthogonal matrices.
+        before, strengths, behind = torch.linalg.svd(left_triangle @ right_triangle.T)
+        roots = strengths[:rank].sqrt()
+        changes[name] = (roots[:, None] * behind[:rank]) @ right.T, left @ before[:, :rank] * roots
+        total = float(strengths.square().sum())
+        lost.append(float(strengths[rank:].square().sum()) / total if total else 0.0)
+    return Adapter(changes), lost
 
 
 def save_adapter(path: Path, adapter: Adapter) -> None:
