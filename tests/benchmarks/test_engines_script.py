@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from speechre.decode.readings import WeighedTranscript
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import Transcript, WeighedTranscript
+from speechre.decode.transcripts import Transcript
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.weights import WhisperConfig
 from tests.conftest import MakeSound

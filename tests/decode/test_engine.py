@@ -17,8 +17,9 @@ import torch
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.constraints import TokenGrammar, transcript_mask
 from speechre.decode.engine import Decoded, DecodingEngine
+from speechre.decode.readings import weighed_transcripts
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import TranscriptWriter, weighed_transcripts
+from speechre.decode.transcripts import TranscriptWriter
 from speechre.grammar import END, START, TEXT, Grammar
 from speechre.linearize import Piece
 from speechre.model.backbone import KeyValues

@@ -14,8 +14,9 @@ from speechre import Extractor
 from speechre.config import Config
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.names import NameBias, Names, _Node
+from speechre.decode.readings import weighed_transcripts
 from speechre.decode.search import BestNext, Generation
-from speechre.decode.transcripts import _with_gains, weighed_transcripts
+from speechre.decode.transcripts import _with_gains
 from speechre.errors import ConfigError
 from speechre.extract.listener import mel_of
 from speechre.model.checkpoint import Checkpoint, load_checkpoint

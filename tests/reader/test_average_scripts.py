@@ -92,6 +92,10 @@ def test_adapters_of_one_start_have_a_sum(tmp_path: Path, capsys: pytest.Capture
         torch.testing.assert_close(up @ down, expected, atol=2e-2, rtol=1e-2)  # stored in float16
     assert run("combine-adapters", *paths, *options) == 2
     assert "is there already" in capsys.readouterr().err
+    assert run("combine-adapters", *paths, "--weights", "nan", 1, "--output", tmp_path / "nan") == 2
+    assert "--weights nan 1.0; expected two numbers" in capsys.readouterr().err
+    assert run("combine-adapters", *paths, "--output", paths[0] / "below") == 2
+    assert "below" in capsys.readouterr().err
     fewer = dict(list(other.changes.items())[1:])
     save_adapter(tmp_path / "fewer.safetensors", replace(other, changes=fewer))
     assert run("combine-adapters", paths[0], tmp_path / "fewer.safetensors", "--output", tmp_path / "no") == 2

@@ -15,7 +15,7 @@ from speechre.audio import at_speed
 from speechre.cli import main
 from speechre.data.store import read_manifest
 from speechre.decode.memory import predicted_growth_mib
-from speechre.decode.transcripts import Hearing, by_expected_errors, pooled_transcripts
+from speechre.decode.readings import Hearing, by_expected_errors, pooled_transcripts
 from speechre.errors import ConfigError
 from speechre.extract.hearings import FurtherHearings
 from speechre.extract.listener import Listener, mel_of

@@ -16,8 +16,8 @@ from speechre.cli import main
 from speechre.config import Config
 from speechre.data.store import read_manifest
 from speechre.decode.engine import DecodingEngine
+from speechre.decode.readings import Hearing, WeighedTranscript, by_expected_errors, pooled_transcripts
 from speechre.decode.search import Generation
-from speechre.decode.transcripts import Hearing, WeighedTranscript, by_expected_errors, pooled_transcripts
 from speechre.errors import UsageError
 from speechre.evaluate.plain_whisper import Transcriber
 from speechre.extract.listener import Listener, mel_of

@@ -19,17 +19,10 @@ from torch.nn import functional as F
 from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, token_chars, token_times
 from speechre.decode.constraints import Copying, TokenGrammar
+from speechre.decode.readings import Hearing, WeighedTranscript, weighed_transcripts
 from speechre.decode.rules import Rules
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
-from speechre.decode.transcripts import (
-    Hearing,
-    Replay,
-    Transcript,
-    TranscriptWriter,
-    WeighedTranscript,
-    num_searched,
-    weighed_transcripts,
-)
+from speechre.decode.transcripts import Replay, Transcript, TranscriptWriter, num_searched
 from speechre.model.backbone import Decoder, KeyValues
 from speechre.model.bfloat16 import hearing_in_bfloat16
 from speechre.model.device import choose_precision
@@ -111,7 +104,7 @@ class DecodingEngine:
         config: DecodeConfig,
         beside: DecodingEngine | None = None,
     ) -> None:
-        """``beside`` is another network's engine: what both would make of the same matrices is made once."""
+        """``beside`` is another network's engine: a shortlist that both would make of one output projection is made once."""
         self.network = network
         self.sequencer = sequencer
         self.model = model

@@ -8,7 +8,7 @@ the next often has it right, so a text reader may read all of them, each as far 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,9 +18,16 @@ from torch.nn import functional as F
 from speechre.config import DecodeConfig
 from speechre.decode.constraints import transcript_mask
 from speechre.decode.names import NameBias, Names
+from speechre.decode.readings import (
+    Hearing,
+    WeighedTranscript,
+    by_expected_errors,
+    pooled_transcripts,
+    weighed_transcripts,
+    without_stubs,
+)
 from speechre.decode.repetition import circle_of, said_once
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
-from speechre.metrics import edit_distance, normalize_text
 from speechre.model.best_token import BestToken
 from speechre.model.half import HalfLinear, has_half_kernel
 from speechre.model.network import SpeechReNetwork
@@ -36,52 +43,6 @@ ROWS_AT_ONCE = 40
 _TOKENS_PER_S = 10
 _TOKENS_MIN = 16
 _FRAME_S = 0.02
-_LEAST_SHARE = 0.01  # less belief than this in a reading decides nothing
-_CAUTION = 8.0  # of 1 to 16, measured in docs/experiments.md
-# A beam that says all that another says and goes on by so many words, each at least so likely, makes that one a stub.
-_STUB_WORDS = 6
-_STUB_LOG_PROB = -0.5
-
-
-@dataclass(frozen=True, slots=True)
-class WeighedTranscript:
-    """One reading of the sound and its share of the belief in all of them.
-
-    ``log_prob`` is what its listener said of it before anything was compared: the log-probability of writing just this,
-    without what known names gained, 0 where it is not known (greedy transcripts), minus infinity for one that came to
-    no end by itself.
-    """
-
-    text: str
-    share: float
-    log_prob: float = 0.0
-
-
-def weighed_transcripts(
-    beams: Sequence[Generation], decode_text: Callable[[Sequence[int]], str]
-) -> tuple[WeighedTranscript, ...]:
-    """The beams' texts in their sequence, weighed by the softmax of their log-probabilities; equal texts are one."""
-    if not beams:
-        return ()
-    texts = [decode_text(beam.ids).strip() for beam in beams]
-    proofs: dict[str, list[float]] = {text: [] for text in texts}
-    for text, beam in zip(texts, beams, strict=True):
-        proofs[text].append(beam.log_prob - beam.gain if beam.is_finished else -math.inf)
-    total = _log_sum([beam.log_prob for beam in beams])
-    shares = dict.fromkeys(texts, 0.0)
-    for text, beam in zip(texts, beams, strict=True):
-        shares[text] += math.exp(beam.log_prob - total)
-    return tuple(WeighedTranscript(text, share, _log_sum(proofs[text])) for text, share in shares.items())
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """What was heard of a recording by another listener, or at another speed, and how far that is believed before
-    anything was heard, above 0; the shares of all hearings but a model's own first one sum to less than 1.
-    """
-
-    readings: tuple[WeighedTranscript, ...]
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,50 +54,6 @@ class Replay:
     share: float  # as a :class:`Hearing` has it
 
 
-def pooled_transcripts(first: Sequence[WeighedTranscript], others: Sequence[Hearing]) -> tuple[WeighedTranscript, ...]:
-    """What was heard of one recording in several hearings, the first one's transcripts first, each hearing's as far as
-    it is believed. A text that several wrote has all their beliefs.
-
-    What the ``others`` leave of 1 is the belief in the first before anything was heard. After that Bayes' rule gives
-    more to those who found likely words for the sound: P(hearing) P(its transcripts | hearing) ** (1 / 8). The power is
-    there because networks are too sure (a fractional posterior): with all of the evidence one of them would be believed
-    alone, and two that mishear different names are worth more than either. Where none came to an end, only the shares
-    before count. What stops where another hearing goes on (:func:`without_stubs`) was not heard.
-    """
-    hearings = [Hearing(tuple(first), 1 - math.fsum(other.share for other in others)), *others]
-    stubs = _stubs([one for hearing in hearings for one in hearing.readings])
-    if stubs:
-        hearings = [_without(one, stubs) for one in hearings]
-    masses = [_log_sum([one.log_prob for one in hearing.readings]) / _CAUTION for hearing in hearings]
-    if max(masses) == -math.inf:
-        masses = [0.0] * len(hearings)
-    evidence = [math.log(hearing.share) + mass for hearing, mass in zip(hearings, masses, strict=True)]
-    shares: dict[str, float] = {}
-    for hearing, log_belief in zip(hearings, evidence, strict=True):
-        belief = math.exp(log_belief - _log_sum(evidence))
-        for one in hearing.readings:
-            shares[one.text] = shares.get(one.text, 0.0) + belief * one.share
-    return tuple(WeighedTranscript(text, share) for text, share in shares.items())
-
-
-def _without(hearing: Hearing, texts: Collection[str]) -> Hearing:
-    """A hearing with the readings that are left, which share its belief."""
-    left = [one for one in hearing.readings if one.text not in texts]
-    total = math.fsum(one.share for one in left)
-    return replace(hearing, readings=tuple(replace(one, share=one.share / total) for one in left if total))
-
-
-def by_expected_errors(readings: Sequence[WeighedTranscript]) -> list[WeighedTranscript]:
-    """Those with the fewest expected word errors first: the sum over all readings of share times word errors, were that
-    one right (minimum Bayes risk; Goel and Byrne 2000). The likeliest may stand alone with an odd word; this one has
-    the words that most agree on. Of equals the earlier comes first.
-    """
-    words = [normalize_text(one.text).split() for one in readings]
-    believed = [(ours, one.share) for ours, one in zip(words, readings, strict=True) if one.share >= _LEAST_SHARE]
-    risks = [math.fsum(share * edit_distance(ours, theirs) for theirs, share in believed) for ours in words]
-    return [readings[i] for i in sorted(range(len(readings)), key=risks.__getitem__)]
-
-
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """What times, copying and the orders go on from: one reading of the sound in this model's tokens, and all readings,
@@ -146,14 +63,6 @@ class Transcript:
     ids: tuple[int, ...]
     is_finished: bool
     readings: tuple[WeighedTranscript, ...]
-
-
-def _log_sum(log_weights: Sequence[float]) -> float:
-    """The logarithm of the sum of what these are logarithms of."""
-    highest = max(log_weights, default=-math.inf)
-    if highest == -math.inf:
-        return -math.inf
-    return highest + math.log(math.fsum(math.exp(log_weight - highest) for log_weight in log_weights))
 
 
 def num_searched(config: DecodeConfig) -> int:
@@ -348,44 +257,6 @@ def _with_gains(beams: Sequence[Generation], names: NameBias) -> tuple[Generatio
         log_prob = beam.log_prob if is_whole else beam.log_prob - owed
         out.append(replace(beam, log_prob=log_prob, gain=gained - owed))
     return tuple(sorted(out, key=lambda beam: (not beam.is_finished, -beam.log_prob)))
-
-
-def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[int]], str]) -> tuple[Generation, ...]:
-    """The beams but those that stop where another one, which came to its end, goes on with likely words.
-
-    A network that learned from single sentences likes to end behind the first of several, or behind a heading, and a
-    search likes what is short; that more was said is what the words of the longer one are likely by. Their number is
-    large enough for no "Thank you." that a network hears in silence to count. What only repeats words that stand before
-    it does not count either.
-    """
-    words = [normalize_text(decode_text(beam.ids)).split() for beam in beams]
-    whole = [(theirs, beam.log_prob) for theirs, beam in zip(words, beams, strict=True) if beam.is_finished]
-    return tuple(
-        beam
-        for ours, beam in zip(words, beams, strict=True)
-        if not any(_goes_on(theirs, log_prob, ours, beam.log_prob) for theirs, log_prob in whole)
-    )
-
-
-def _goes_on(longer: Sequence[str], longer_log_prob: float, words: Sequence[str], log_prob: float) -> bool:
-    """Whether the longer one says these words and then others, many and likely."""
-    num_more = len(longer) - len(words)
-    if num_more < _STUB_WORDS or list(longer[: len(words)]) != list(words):
-        return False
-    if f" {' '.join(longer[len(words) :])} " in f" {' '.join(words)} ":  # an echo: likely, and never said
-        return False
-    return longer_log_prob - log_prob >= _STUB_LOG_PROB * num_more
-
-
-def _stubs(readings: Sequence[WeighedTranscript]) -> set[str]:
-    """The texts of those that stop where another one, of any hearing, goes on. How likely greedy ones are is not known,
-    and one that came to no end shows nothing.
-    """
-    known = {one.text: one.log_prob for one in readings if -math.inf < one.log_prob < 0}
-    words = {text: normalize_text(text).split() for text in known}
-    return {
-        text for text in known if any(_goes_on(words[other], known[other], words[text], known[text]) for other in known)
-    }
 
 
 def _cut_circles(beams: Sequence[Generation]) -> tuple[Generation, ...]:

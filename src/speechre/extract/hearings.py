@@ -1,7 +1,7 @@
 """Hearing a recording more than once: by a second listener, and at other speeds.
 
 Played a little slower, the same sound is misheard elsewhere. What all hearings say goes to the text reader, each as far
-as it is believed (:func:`speechre.decode.transcripts.pooled_transcripts`). A listener writes the transcripts of all
+as it is believed (:func:`speechre.decode.readings.pooled_transcripts`). A listener writes the transcripts of all
 speeds in one search: a few rows more cost little beside what every step reads.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from speechre.audio import at_speed
-from speechre.decode.transcripts import Hearing, Replay
+from speechre.decode.readings import Hearing
+from speechre.decode.transcripts import Replay
 from speechre.extract.listener import Listener, mel_of
 from speechre.model.checkpoint import Checkpoint
 from speechre.model.log_mel import WINDOW_SAMPLES

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from speechre.config import Config, DecodeConfig, ModelConfig
 from speechre.decode.engine import DecodingEngine
-from speechre.decode.transcripts import WeighedTranscript
+from speechre.decode.readings import WeighedTranscript
 from speechre.errors import UsageError
 from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel

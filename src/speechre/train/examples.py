@@ -226,10 +226,13 @@ def epoch_batches(examples: Sequence[Example], epoch: int, config: Config) -> li
 
 
 def batches_from(examples: Sequence[Example], step: int, config: Config) -> Iterator[tuple[int, list[Example]]]:
-    """(epoch, batch) for every step from ``step`` on, without end: resuming starts where the run stopped."""
+    """(epoch, batch) for every step from ``step`` on, without end: resuming starts where the run stopped. There is an
+    example at least.
+    """
     epoch, skip = 0, step
     while True:
         batches = epoch_batches(examples, epoch, config)
         for batch in batches[skip:]:
             yield epoch, batch
+        assert batches, "no epoch has an end"
         epoch, skip = epoch + 1, max(0, skip - len(batches))
