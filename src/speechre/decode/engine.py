@@ -104,7 +104,7 @@ class DecodingEngine:
         config: DecodeConfig,
         beside: DecodingEngine | None = None,
     ) -> None:
-        """``beside`` is another network's engine: a shortlist that both would make of one output projection is made once."""
+        """``beside`` is another engine: a shortlist that both would make of one output projection is made once."""
         self.network = network
         self.sequencer = sequencer
         self.model = model

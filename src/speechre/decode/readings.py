@@ -132,14 +132,24 @@ def without_stubs(beams: Sequence[Generation], decode_text: Callable[[Sequence[i
 
 
 def _goes_on(longer: Sequence[str], longer_log_prob: float, words: Sequence[str], log_prob: float) -> bool:
-    """Whether the longer one says these words and then others, many and likely."""
+    """Whether the longer one says these words, one of several perhaps spelled otherwise ("2", "two"), and then others,
+    many and likely.
+    """
     more = longer[len(words) :]
-    if len(more) < _STUB_WORDS or list(longer[: len(words)]) != list(words):
+    if len(more) < _STUB_WORDS or edit_distance(words, longer[: len(words)]) > (len(words) > 1):
         return False
-    said = f" {' '.join(words)} "
     # What begins with an echo, which is likely and was never said, has to go on behind it.
-    num_echoed = next((n for n in range(len(more), 0, -1) if f" {' '.join(more[:n])} " in said), 0)
-    return len(more) - num_echoed >= _STUB_WORDS and longer_log_prob - log_prob >= _STUB_LOG_PROB * len(more)
+    num_new = len(more) - _num_echoed(more, words)
+    return num_new >= _STUB_WORDS and longer_log_prob - log_prob >= _STUB_LOG_PROB * len(more)
+
+
+def _num_echoed(more: Sequence[str], words: Sequence[str]) -> int:
+    """How many words at its beginning repeat some of these, or all of them with up to a third written otherwise."""
+    again = more[: len(words)]
+    if edit_distance(again, words) <= len(words) // 3:
+        return len(again)
+    said = f" {' '.join(words)} "
+    return next((n for n in range(len(more), 0, -1) if f" {' '.join(more[:n])} " in said), 0)
 
 
 def _whole_of_stubs(readings: Sequence[WeighedTranscript]) -> dict[str, WeighedTranscript]:
