@@ -51,9 +51,6 @@ def weighed_transcripts(
     return tuple(WeighedTranscript(text, share, _log_sum(proofs[text])) for text, share in shares.items())
 
 
-_UNLIKELY = WeighedTranscript("", 0.0, -math.inf)
-
-
 @dataclass(frozen=True, slots=True)
 class Hearing:
     """What was heard of a recording by another listener, or at another speed, and how far that is believed before
@@ -160,16 +157,16 @@ def _whole_of_stubs(readings: Sequence[WeighedTranscript]) -> dict[str, WeighedT
     """
     likeliest: dict[str, WeighedTranscript] = {}
     for one in readings:
-        if one.log_prob < 0 and one.log_prob > likeliest.get(one.text, _UNLIKELY).log_prob:
+        if one.text not in likeliest or one.log_prob > likeliest[one.text].log_prob:
             likeliest[one.text] = one
-    words = {one.text: normalize_text(one.text).split() for one in readings}
+    words = {text: normalize_text(text).split() for text in likeliest}
+    whole = [one for one in likeliest.values() if -math.inf < one.log_prob < 0]
     found = {}
-    for text in words:
-        log_prob = max(one.log_prob for one in readings if one.text == text)
+    for text, one in likeliest.items():
         going_on = [
             other
-            for other in likeliest.values()
-            if log_prob < 0 and _goes_on(words[other.text], other.log_prob, words[text], log_prob)
+            for other in whole
+            if one.log_prob < 0 and _goes_on(words[other.text], other.log_prob, words[text], one.log_prob)
         ]
         if going_on:
             found[text] = max(going_on, key=lambda other: other.log_prob)
