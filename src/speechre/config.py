@@ -110,6 +110,9 @@ class TrainConfig:
 MAX_NAME_CHARS = 100
 """The longest known name."""
 
+ADAPTED = "adapter:"
+"""Before the name of a second listener that listens with its adapter; alone it is the model's own."""
+
 
 @dataclass(frozen=True)
 class DecodeConfig:

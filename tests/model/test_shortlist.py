@@ -85,18 +85,6 @@ def test_words_and_probabilities_are_those_of_the_full_product(kind: str, num_ro
 
 
 @needs_kernel
-def test_a_shortlist_knows_what_it_was_made_of() -> None:
-    weight, allowed = torch.randn(VOCAB, WIDTH), torch.ones(VOCAB, dtype=torch.bool)
-    made = Shortlist(torch.nn.Parameter(weight), allowed)
-    assert made.is_of(weight, allowed.clone())
-    assert not made.is_of(weight.clone(), allowed)
-    assert not made.is_of(weight[:-1], allowed[:-1])
-    fewer = allowed.clone()
-    fewer[3] = False
-    assert not made.is_of(weight, fewer)
-
-
-@needs_kernel
 def test_fewer_words_than_the_list_is_long() -> None:
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(VOCAB, WIDTH, generator=generator)

@@ -20,11 +20,12 @@ from speechre.decode.readings import Hearing, WeighedTranscript, by_expected_err
 from speechre.decode.search import Generation
 from speechre.errors import UsageError
 from speechre.evaluate.plain_whisper import Transcriber
+from speechre.extract.extractor import with_decoding
 from speechre.extract.listener import Listener, mel_of
 from speechre.metrics import normalize_text
 from speechre.model.adapter import Adapter, save_adapter
 from speechre.model.checkpoint import load_checkpoint, save_checkpoint
-from speechre.model.shortlist import Shortlist, has_integer_kernel
+from speechre.model.half import has_half_kernel
 from speechre.reader.folder import save_text_model
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
@@ -256,26 +257,37 @@ def test_a_model_listens_with_its_adapter_too(adapted: str, models: dict[str, st
     assert {one.text for one in expected[0]} <= {analysis.transcript, *analysis.other_transcripts}
 
 
-@pytest.mark.skipif(not has_integer_kernel(), reason="without 8-bit products there is no shortlist")
-def test_listeners_of_one_projection_share_its_shortlist(adapted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Shortlist] = []
-
-    class Counted(Shortlist):
-        def __init__(self, *args: torch.Tensor) -> None:
-            super().__init__(*args)
-            made.append(self)
-
-    monkeypatch.setattr("speechre.decode.transcripts.Shortlist", Counted)
-    heard = []
-    for num_made in (1, 2):
-        made.clear()
-        extractor = Extractor.from_pretrained(
-            adapted, device="cpu", transcript_beams=BEAMS, second_listener="adapter:", step_weights="float16"
-        )
-        assert len(made) == num_made
-        monkeypatch.setattr(Counted, "is_of", lambda *_: False)
-        heard.append(next(extractor.analyze_many([(noise(2.0, 1), 16_000)]))[1])
-    assert heard[0] == heard[1]
+@pytest.mark.skipif(not has_half_kernel(), reason="without float16 matrices each listener searches by itself")
+@pytest.mark.parametrize("second_speeds", [(), (1.0,), (0.9, 1.1)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_model_and_its_adapter_write_in_one_search_what_they_write_apart(
+    adapted: str, second_speeds: tuple[float, ...], batch_size: int
+) -> None:
+    sounds = [(noise(seconds, seed), 16_000) for seed, seconds in enumerate((2.0, 1.1, 3.0))]
+    checkpoint = load_checkpoint(adapted)
+    assert checkpoint.adapter is not None
+    # Large changes would show where they are rounded, and nothing else.
+    slight = Adapter({name: (down * 0.1, up) for name, (down, up) in checkpoint.adapter.changes.items()})
+    checkpoint = replace(checkpoint, adapter=slight)
+    found = []
+    for name in ("adapter:", adapted):
+        decode = {"transcript_beams": BEAMS, "second_listener": name, "step_weights": "float16", "speeds": [1, 0.9]}
+        decode["second_speeds"] = second_speeds
+        if name == adapted:  # as a listener of its own
+            other = replace(checkpoint, network=slight.applied_to(checkpoint.network), adapter=None)
+            folder = Path(adapted).with_name(f"changed-{len(second_speeds)}-{batch_size}")
+            parts = other.network, other.tokenizer, other.schema, other.config, torch.float32
+            save_checkpoint(folder, *parts)
+            decode["second_listener"] = str(folder)
+        extractor = Extractor(with_decoding(checkpoint, decode), batch_size=batch_size)
+        assert extractor.model_id.endswith("+adapter") == (name == "adapter:")
+        found.append([analysis for _, analysis in extractor.analyze_many(sounds)])
+        assert extractor.engine.timing.hearings_s > 0 or name == "adapter:"
+    for together, apart in zip(*found, strict=True):
+        assert together.transcript == apart.transcript
+        assert set(together.other_transcripts) == set(apart.other_transcripts)
+        assert told(together.read) == pytest.approx(told(apart.read), abs=0.01)
+    assert any(analysis.other_transcripts for analysis in found[0])
 
 
 def test_without_an_adapter_nobody_listens_with_one(models: dict[str, str]) -> None:

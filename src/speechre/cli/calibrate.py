@@ -161,8 +161,8 @@ def _completed_extractor(args: argparse.Namespace) -> Extractor:
     Raises :class:`CheckpointError` on an adapter that does not fit, :class:`UsageError` on a reader that does not.
     """
     from speechre.cli.model import extractor_settings
+    from speechre.config import ADAPTED
     from speechre.extract.extractor import Extractor, with_decoding
-    from speechre.extract.listener import ADAPTED
     from speechre.model.adapter import load_adapter
     from speechre.model.checkpoint import load_checkpoint
 

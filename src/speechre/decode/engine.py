@@ -23,12 +23,14 @@ from speechre.decode.readings import Hearing, WeighedTranscript, weighed_transcr
 from speechre.decode.rules import Rules
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
 from speechre.decode.transcripts import Replay, Transcript, TranscriptWriter, num_searched
+from speechre.model.adapter import Adapter
 from speechre.model.backbone import Decoder, KeyValues
 from speechre.model.bfloat16 import hearing_in_bfloat16
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.heap import keep_freed_memory
-from speechre.model.network import Encoded, SpeechReNetwork
+from speechre.model.network import Encoded, SpeechReNetwork, one_behind_the_other
+from speechre.model.row_changes import ChangedDecoder, changed_decoder
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
 from speechre.orders import select_orders
@@ -69,6 +71,7 @@ class _Heard:
 
     encoded: Encoded
     cross: list[KeyValues]
+    num_plain: int  # those behind were heard with an adapter's changes
 
     def __len__(self) -> int:
         return len(self.encoded.states)
@@ -85,12 +88,36 @@ class _Heard:
             KeyValues(*(part[start:end, :, :length].clone(memory_format=layout) for part in parts))
             for parts in self.cross
         ]
-        return _Heard(encoded, cross)
+        return _Heard(encoded, cross, min(max(self.num_plain - start, 0), len(encoded.states)))
+
+    def before(self, changed: _Heard) -> _Heard:
+        """These sounds and, behind them, others that were heard with changes."""
+        cross = [
+            KeyValues(*(one_behind_the_other(*parts) for parts in zip(ours, theirs, strict=True)))
+            for ours, theirs in zip(self.cross, changed.cross, strict=True)
+        ]
+        return _Heard(self.encoded.before(changed.encoded), cross, self.num_plain)
 
     def rows(self, decoder: Decoder, watched_layers: Iterable[int] = ()) -> DecoderRows:
         """New rows, one a sound."""
         mask = self.encoded.mask
-        return DecoderRows(decoder, self.cross, None if mask is None else mask[:, None, None, :], watched_layers)
+        mask = None if mask is None else mask[:, None, None, :]
+        return DecoderRows(decoder, self.cross, mask, watched_layers, self.num_plain)
+
+
+@dataclass(frozen=True)
+class _WithChanges:
+    """What hears and writes with an adapter's changes: an encoder, and a decoder for whole batches, some of whose rows
+    it writes so.
+    """
+
+    ears: SpeechReNetwork
+    decoder: ChangedDecoder
+
+
+def writes_in_half(network: SpeechReNetwork, config: DecodeConfig) -> bool:
+    """Whether the search reads float16 matrices, and some of its rows can be written with an adapter's changes."""
+    return config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel()
 
 
 class DecodingEngine:
@@ -102,9 +129,9 @@ class DecodingEngine:
         sequencer: Sequencer,
         model: ModelConfig,
         config: DecodeConfig,
-        beside: DecodingEngine | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
-        """``beside`` is another engine: a shortlist that both would make of one output projection is made once."""
+        """``adapter`` is what replays may be heard with, which fits the network; only where :func:`writes_in_half`."""
         self.network = network
         self.sequencer = sequencer
         self.model = model
@@ -113,7 +140,7 @@ class DecodingEngine:
         self.timing = Timing()
         self._grammar = TokenGrammar(self.orders, sequencer, network.device) if config.constrained else None
         self._decoder = network.whisper.decoder
-        if config.step_weights == "float16" and network.device.type == "cpu" and has_half_kernel():
+        if writes_in_half(network, config):
             self._decoder = half_decoder(self._decoder)
         self.hears_in_bfloat16: bool = config.hearing == "bfloat16" or (
             config.hearing == "auto" and choose_precision("auto", str(network.device)) == "bf16"
@@ -128,7 +155,12 @@ class DecodingEngine:
         self._cross_dtype = torch.bfloat16 if is_read_rounded else network.whisper.decoder.embed_tokens.weight.dtype
         self._writer: TranscriptWriter | None = None
         if model.transcript:
-            self._writer = TranscriptWriter(network, sequencer, config, None if beside is None else beside._writer)
+            self._writer = TranscriptWriter(network, sequencer, config)
+        self._with_changes: _WithChanges | None = None
+        if adapter is not None:
+            ears = adapter.heard_part().applied_to(network)
+            ears = hearing_in_bfloat16(ears) if self.hears_in_bfloat16 else ears
+            self._with_changes = _WithChanges(ears, changed_decoder(self._decoder, adapter))
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
@@ -146,7 +178,9 @@ class DecodingEngine:
         readings of ``transcript_beams`` the one with the fewest expected errors is the transcript.
         """
         start = self._clock()
-        everything = self._hear([*mels, *(replay.mel for replay in replays)])
+        replays = sorted(replays, key=lambda replay: replay.is_changed)
+        num_changed = sum(replay.is_changed for replay in replays)
+        everything = self._hear([*mels, *(replay.mel for replay in replays)], num_changed)
         first = everything.part(0, len(mels))
         with self._hearing():
             probabilities_BR = self._ears.relation_logits(first.encoded).float().sigmoid()
@@ -185,12 +219,21 @@ class DecodingEngine:
         device = self.network.device.type
         return torch.autocast(device, torch.bfloat16) if self.hears_in_bfloat16 else nullcontext()
 
-    def _hear(self, mels: Sequence[Tensor]) -> _Heard:
-        """The encoder's pass over log-mels."""
+    def _hear(self, mels: Sequence[Tensor], num_changed: int = 0) -> _Heard:
+        """The encoder's pass over log-mels, over the last ``num_changed`` with the adapter's changes."""
+        num_plain = len(mels) - num_changed
+        heard = self._heard_by(self._ears, mels[:num_plain])
+        if num_changed:
+            assert self._with_changes is not None, "no adapter to hear with"
+            heard = heard.before(self._heard_by(self._with_changes.ears, mels[num_plain:]))
+        return heard
+
+    def _heard_by(self, ears: SpeechReNetwork, mels: Sequence[Tensor]) -> _Heard:
         with self._hearing():
-            encoded = self._ears.encode(mels)
-            cross = self._ears.cross_memory(encoded)
-        return _Heard(encoded, [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross])
+            encoded = ears.encode(mels)
+            cross = ears.cross_memory(encoded)
+        cross = [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross]
+        return _Heard(encoded, cross, len(mels))
 
     def _clock(self) -> float:
         """Seconds, when all that was asked of the device is done: a GPU works on behind the program's back."""
@@ -236,7 +279,10 @@ class DecodingEngine:
         found: list[tuple[Generation, ...]] = []
         for start in range(0, len(heard), size):
             part = heard.part(start, start + size)
-            found += self._transcript_writer.search(part.rows(self._decoder), part.encoded.num_frames.tolist())
+            decoder = self._decoder
+            if self._with_changes is not None and part.num_plain < len(part):
+                decoder = self._with_changes.decoder
+            found += self._transcript_writer.search(part.rows(decoder), part.encoded.num_frames.tolist())
         return found
 
     def _weighed(self, beams: Sequence[Generation]) -> tuple[WeighedTranscript, ...]:

@@ -17,7 +17,7 @@ import resource
 import sys
 from pathlib import Path
 
-from speechre.config import DecodeConfig, ModelConfig
+from speechre.config import ADAPTED, DecodeConfig, ModelConfig
 from speechre.decode.transcripts import ROWS_AT_ONCE
 from speechre.model.heap import trim_heap
 from speechre.model.log_mel import WINDOW_SAMPLES
@@ -55,6 +55,8 @@ def predicted_growth_mib(
         raise ValueError(f"batch of {batch_size} recordings of {duration_s} s; expected 1 or more of 0 to 30 s")
     speeds = decode.speeds if decode.reader else decode.speeds[:1]  # nobody else reads what is heard at other speeds
     slowest = min((*speeds, *(decode.second_speeds if decode.second_listener and decode.reader else ())))
+    if decode.second_listener == ADAPTED and decode.reader:  # in one search with the model's own
+        speeds = (*speeds, *(decode.second_speeds or decode.speeds))
     duration_s = min(_WINDOW_S, duration_s / slowest)
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
     longest = round(heard_s * _FRAMES_PER_S)

@@ -52,6 +52,7 @@ class Replay:
     utterance: int  # which of the batch
     mel: Tensor  # log-mel (M, F), F at most 3000
     share: float  # as a :class:`Hearing` has it
+    is_changed: bool = False  # heard and written with the adapter's changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +122,7 @@ class _Words:
 class TranscriptWriter:
     """Writes the transcripts of one network, greedily or with ``config.transcript_beams`` beams."""
 
-    def __init__(
-        self,
-        network: SpeechReNetwork,
-        sequencer: Sequencer,
-        config: DecodeConfig,
-        beside: TranscriptWriter | None = None,
-    ) -> None:
-        """``beside`` is the writer of another network: where both have one output projection, what is made of it is
-        shared.
-        """
+    def __init__(self, network: SpeechReNetwork, sequencer: Sequencer, config: DecodeConfig) -> None:
         self._sequencer = sequencer
         self._device = network.device
         self._num_beams = config.transcript_beams
@@ -153,9 +145,7 @@ class TranscriptWriter:
             allowed_V[sequencer.tokenizer.eot_id] = False
         # For the one row of a greedy transcript float16 is as fast.
         if is_fast and has_integer_kernel() and 1 < self._num_beams <= MAX_COUNT // 2:
-            theirs = None if beside is None else beside._shortlist
-            is_ours = theirs is not None and theirs.is_of(weight_VD, allowed_V)
-            self._shortlist = theirs if is_ours else Shortlist(weight_VD, allowed_V)
+            self._shortlist = Shortlist(weight_VD, allowed_V)
             return
         # What is no word gets minus infinity for a bias, which costs no pass over the logits.
         floor_V = torch.zeros_like(weight_VD[:, 0]).masked_fill_(~allowed_V, -torch.inf)

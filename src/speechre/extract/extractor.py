@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from speechre.audio import SAMPLE_RATE_HZ
-from speechre.config import check_names
-from speechre.decode.engine import DecodingEngine
+from speechre.config import ADAPTED, check_names
+from speechre.decode.engine import DecodingEngine, writes_in_half
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
 from speechre.errors import AudioError, SpeechreError, UsageError, is_out_of_memory
@@ -43,6 +43,7 @@ from speechre.extract.recordings import (
 )
 from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
+from speechre.model.adapter import Adapter
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.device import choose_device
 from speechre.model.heap import trim_heap
@@ -116,19 +117,30 @@ class Extractor:
         config = checkpoint.config
         check_names(config)
         self._rule = vote_rule(config.decode)
-        self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode)
+        adapter = self._own_adapter()
+        self.engine = DecodingEngine(checkpoint.network, self._sequencer, config.model, config.decode, adapter=adapter)
         self._reader: TextReader | None = None
         if checkpoint.reader is not None and config.decode.reader and config.model.transcript:
             is_rounded = self.engine.hears_in_bfloat16 and self.engine.network.device.type == "cpu"
             self._reader = TextReader(checkpoint.reader.in_bfloat16() if is_rounded else checkpoint.reader)
-        self._second = self._second_listener()
-        self._hearings = FurtherHearings(checkpoint, self._second, is_read=self._reader is not None)
+        self._second = None if adapter is not None else self._second_listener()
+        self._listeners = self._second.model_id if self._second else "adapter" if adapter is not None else ""
+        self._hearings = FurtherHearings(
+            checkpoint, self._second, is_read=self._reader is not None, is_changed=adapter is not None
+        )
         sizes, model = checkpoint.network.config, config.model
         if self._second is not None:  # memory is planned for the wider of the two, and for the longer window
             sizes = max(sizes, self._second.sizes, key=lambda one: one.d_model)
             model = replace(model, exact_length=model.exact_length and self._second.model.exact_length)
         self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, model, config.decode)
+
+    def _own_adapter(self) -> Adapter | None:
+        """The model's adapter, where it is the second listener and one search can write the transcripts of both."""
+        checkpoint, decode = self.checkpoint, self.checkpoint.config.decode
+        is_heard = decode.second_listener == ADAPTED and decode.reader and checkpoint.config.model.transcript
+        is_read = checkpoint.reader is not None and writes_in_half(checkpoint.network, decode)
+        return checkpoint.adapter if is_heard and is_read else None
 
     def _second_listener(self) -> Listener | None:
         decode = self.checkpoint.config.decode
@@ -140,13 +152,13 @@ class Extractor:
                 'transcripts; choose a model that has one, or "none"'
             )
         device = str(self.checkpoint.network.device)
-        return Listener(decode.second_listener, device, self.checkpoint, self.engine)
+        return Listener(decode.second_listener, device, self.checkpoint)
 
     @property
     def model_id(self) -> str:
         """Which weights answer: ``name@hash``, and behind a plus those of a second listener."""
         own = self.checkpoint.model_id
-        return own if self._second is None else f"{own}+{self._second.model_id}"
+        return f"{own}+{self._listeners}" if self._listeners else own
 
     @classmethod
     def from_pretrained(

@@ -30,24 +30,34 @@ class FurtherHearings:
     longer than 30 s at some speed is not heard at that one; a second listener that hears it at none is not believed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, second: Listener | None, *, is_read: bool) -> None:
-        """``second`` is a second listener. Without a text reader (``is_read``) nobody would read what these hear, so
-        there are none.
+    def __init__(
+        self, checkpoint: Checkpoint, second: Listener | None, *, is_read: bool, is_changed: bool = False
+    ) -> None:
+        """``second`` is a second listener; where ``is_changed``, the model itself is one, with its adapter, and writes
+        both listeners' transcripts in one search. Without a text reader (``is_read``) nobody would read what these
+        hear, so there are none.
         """
         decode = checkpoint.config.decode
         self._checkpoint = checkpoint
         self._second = second if is_read else None
-        self._second_share = decode.second_share if self._second is not None else 0.0
+        self._is_changed = is_changed and is_read
+        self._second_share = decode.second_share if self._second is not None or self._is_changed else 0.0
         self._speeds = decode.speeds if is_read else decode.speeds[:1]
         self._second_speeds = decode.second_speeds or decode.speeds
 
     def replays(self, sounds: Sounds) -> list[Replay]:
-        """What the model itself hears again, at its other speeds."""
+        """What the model itself hears again, at its other speeds and with its adapter."""
         share = 1 - self._second_share
-        return [
+        again = [
             Replay(i, mel_of(played, self._checkpoint), share / num_hearings)
             for i, played, num_hearings in _played(sounds, self._speeds, 1)
         ]
+        if self._is_changed:
+            again += [
+                Replay(i, mel_of(played, self._checkpoint), self._second_share / num_hearings, is_changed=True)
+                for i, played, num_hearings in _played(sounds, self._second_speeds)
+            ]
+        return again
 
     def by_the_second(self, sounds: Sounds) -> list[list[Hearing]]:
         """What the second listener hears of each, at every speed of its own."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from speechre.config import Config, DecodeConfig, ModelConfig
+from speechre.config import ADAPTED, Config, DecodeConfig, ModelConfig
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.readings import WeighedTranscript
 from speechre.errors import UsageError
@@ -27,9 +27,6 @@ from speechre.schemas import CONLL04
 PLAIN = "whisper:"
 """Before the name of a plain Whisper: ``whisper:tiny.en``, ``whisper:openai/whisper-small.en``, ``whisper:FOLDER``."""
 
-ADAPTED = "adapter:"
-"""Before the name of a model that listens with its adapter; alone it is the first listener's own."""
-
 
 def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
     """The features (bins, frames) of samples at 16 kHz as a model's encoder wants them."""
@@ -40,11 +37,10 @@ def mel_of(samples: NDArray[Any], checkpoint: Checkpoint) -> torch.Tensor:
 class Listener:
     """Hears recordings and writes down what may have been said."""
 
-    def __init__(self, name: str, device: str, first: Checkpoint, beside: DecodingEngine | None = None) -> None:
+    def __init__(self, name: str, device: str, first: Checkpoint) -> None:
         """``name`` is a model folder's or a shipped model's, behind :data:`ADAPTED` too, or, behind :data:`PLAIN`, that
         of a plain Whisper. It searches with as many beams as ``first``, the first listener, and for the same known
-        names; a plain Whisper computes like that one too. ``beside`` is the first listener's engine, with which it
-        shares what it can.
+        names; a plain Whisper computes like that one too.
 
         Raises :class:`CheckpointError` on what is no model, :class:`UsageError` on one that writes no transcript and
         on one without an adapter that is asked to listen with it.
@@ -64,7 +60,7 @@ class Listener:
         self.sizes = checkpoint.network.config
         self.model = config.model
         self._checkpoint = replace(checkpoint, reader=None)
-        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, settings, beside)
+        self._engine = DecodingEngine(checkpoint.network, checkpoint.sequencer(), config.model, settings)
 
     def transcribe(self, sounds: Sequence[NDArray[Any]]) -> list[tuple[WeighedTranscript, ...]]:
         """The transcripts of each of some sounds (samples at 16 kHz, at most 30 s), the likeliest first."""

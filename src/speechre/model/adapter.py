@@ -7,6 +7,7 @@ can listen (:mod:`speechre.extract.listener`).
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.quantize import pack
 
 _DOWN, _UP = ".down", ".up"
+_HEARD = re.compile(r"whisper\.encoder\.|whisper\.decoder\.layers\.\d+\.encoder_attn\.[kv]_proj$")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Adapter:
                     f"{where}: changes {name}, a matrix of {size}, which in this model is {found}; an adapter belongs "
                     "to the model that its training started from"
                 )
+
+    def heard_part(self) -> Adapter:
+        """The changes alone of the encoder, and of what makes keys and values of what was heard."""
+        return Adapter({name: change for name, change in self.changes.items() if _HEARD.match(name)})
 
     @torch.no_grad()
     def applied_to(self, network: SpeechReNetwork) -> SpeechReNetwork:

@@ -40,13 +40,15 @@ class HalfLinear:
 class HalfAttention(Attention):
     """A twin of a decoder's attention; what makes keys and values of what was heard stays as it is."""
 
-    def prepare(self) -> None:
+    def prepare(self, *, is_self: bool) -> None:
         """Make the float16 matrices; queries, keys and values of self-attention become one, for one reading."""
+        self._out = HalfLinear(self.out_proj.weight, self.out_proj.bias)
+        if not is_self:
+            self._queries = HalfLinear(self.q_proj.weight, self.q_proj.bias)
+            return
         no_bias = torch.zeros_like(self.q_proj.bias)  # of the keys
         weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
         self._among = HalfLinear(weight, torch.cat([self.q_proj.bias, no_bias, self.v_proj.bias]))
-        self._queries = HalfLinear(self.q_proj.weight, self.q_proj.bias)
-        self._out = HalfLinear(self.out_proj.weight, self.out_proj.bias)
 
     def queries(self, x_NTD: Tensor) -> Tensor:
         return self._split(self._queries(x_NTD))
@@ -82,7 +84,7 @@ class HalfDecoderLayer(DecoderLayer):
         """Make the float16 matrices."""
         self._attentions = tuple(twin_of(one, HalfAttention) for one in (self.self_attn, self.encoder_attn))
         for attention in self._attentions:
-            attention.prepare()
+            attention.prepare(is_self=attention is self._attentions[0])
         self._norms = tuple(
             (norm.normalized_shape, norm.weight, norm.bias, norm.eps)
             for norm in (self.self_attn_layer_norm, self.encoder_attn_layer_norm, self.final_layer_norm)

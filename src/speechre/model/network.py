@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from speechre.errors import CheckpointError
 from speechre.model.backbone import KeyValues, Whisper
@@ -41,6 +42,21 @@ class Encoded(NamedTuple):
         is_padded = self.mask is not None and shortest < longest
         mask_BS = self.mask[items, :longest] if is_padded and self.mask is not None else None
         return Encoded(self.states[items, :longest], num_frames_B, mask_BS)
+
+    def before(self, others: Encoded) -> Encoded:
+        """These items and, behind them, others."""
+        num_frames_B = torch.cat([self.num_frames, others.num_frames])
+        states_BSD = one_behind_the_other(self.states, others.states)
+        mask_BS = None
+        if int(num_frames_B.min()) < states_BSD.shape[1]:
+            mask_BS = torch.arange(states_BSD.shape[1], device=num_frames_B.device) < num_frames_B[:, None]
+        return Encoded(states_BSD, num_frames_B, mask_BS)
+
+
+def one_behind_the_other(first: Tensor, second: Tensor) -> Tensor:
+    """Two batches (B, ..., S, D) as one, the shorter filled up with zeros at the end of S."""
+    longest = max(first.shape[-2], second.shape[-2])
+    return torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[-2])) for part in (first, second)])
 
 
 class SpeechReNetwork(nn.Module):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from speechre.model.backbone import Attention, Decoder, KeyValues
+from speechre.model.row_changes import ChangedDecoder
 
 _ROOM = 64  # slots that memory is reserved for at first
 _FORGET_EVERY = 8  # selections
@@ -73,14 +74,17 @@ class DecoderRows:
         cross: list[KeyValues],
         cross_mask: Tensor | None = None,
         watched_layers: Iterable[int] = (),
+        num_plain: int | None = None,
     ) -> None:
         """``cross`` as :meth:`Decoder.cross_memory` makes it; ``cross_mask`` (B, 1, 1, S) is True on real frames. Where
-        the ``watched_layers`` look while prompts are fed can be asked for (:meth:`looks`).
+        the ``watched_layers`` look while prompts are fed can be asked for (:meth:`looks`). A :class:`ChangedDecoder`
+        writes the rows of the first ``num_plain`` utterances (None: of all) without its changes.
         """
         self._decoder = decoder
         self._cross = cross
         self._cross_mask = cross_mask
         self._memory = [_Memory() for _ in cross]
+        self._num_plain = len(cross[0].keys) if num_plain is None else num_plain
         self._rows_each = 1
         self._has_branched = False
         self._num_slots = 0
@@ -130,6 +134,8 @@ class DecoderRows:
         self._hide(owners)
         ids_BS, positions_BS = torch.tensor([ids, positions], device=self._device)
         look = self._look_and_note if self._watched and not self._has_branched else None
+        if isinstance(self._decoder, ChangedDecoder):
+            self._decoder.changed_from.utterance = self._num_plain
         hidden_BSD = self._decoder(ids_BS, positions_BS, None, self._cross, self._cross_mask, self._attend, look)
         states: Tensor = hidden_BSD.view(-1, hidden_BSD.shape[-1])
         return states if len(last) == len(states) else states[last]
@@ -215,6 +221,7 @@ class DecoderRows:
         """
         if utterances is not None:
             staying = torch.tensor(utterances, device=self._device)
+            self._num_plain = sum(utterance < self._num_plain for utterance in utterances)
             for memory in self._memory:
                 memory.keep(staying)
             self._cross = [KeyValues(*(part.index_select(0, staying) for part in parts)) for parts in self._cross]

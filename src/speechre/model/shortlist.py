@@ -86,7 +86,6 @@ class Shortlist:
     def __init__(self, weight_VD: Tensor, allowed_V: Tensor) -> None:
         """``weight_VD`` float32 on a CPU with :func:`has_integer_kernel`; ``allowed_V`` is True for what may follow."""
         self._weight_VD = weight_VD.detach()
-        self._allowed_V = allowed_V
         self._floor_V = torch.zeros(len(weight_VD)).masked_fill_(~allowed_V, -torch.inf)
         self._rough = IntegerProduct(self._weight_VD, self._floor_V)
         # What rounding took away from a state, and from a word's row, points anywhere: a product with it has a standard
@@ -94,11 +93,6 @@ class Shortlist:
         root = weight_VD.shape[1] ** 0.5
         self._longest = float(self._weight_VD.norm(dim=1)[allowed_V].max()) / root
         self._lost = float(self._rough.lost_V[allowed_V].max()) / root
-
-    def is_of(self, weight_VD: Tensor, allowed_V: Tensor) -> bool:
-        """Whether it was made of this very projection, in the same memory, and these words."""
-        is_same = weight_VD.data_ptr() == self._weight_VD.data_ptr() and weight_VD.shape == self._weight_VD.shape
-        return is_same and torch.equal(allowed_V, self._allowed_V)
 
     def best(self, states_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The ``count`` best log-probabilities and their words, (N, count) each, best first.
