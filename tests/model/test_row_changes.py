@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from speechre.model.adapter import Adapter
+from speechre.model.backbone import Encoder
 from speechre.model.half import half_decoder, has_half_kernel
-from speechre.model.network import SpeechReNetwork
+from speechre.model.network import LowerLayers, SpeechReNetwork
 from speechre.model.row_changes import changed_decoder
 from speechre.model.rows import DecoderRows
 from tests.tiny import random_adapter, random_mels, tiny_network
@@ -79,3 +80,29 @@ def test_what_is_heard_is_changed_by_its_own_part() -> None:
         assert torch.equal(expected.states, found.states)
         for ours, theirs in zip(part.cross_memory(found), whole.cross_memory(expected), strict=True):
             assert all(map(torch.equal, ours, theirs))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+@torch.inference_mode()
+def test_what_the_same_first_layers_made_is_not_made_again(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = tiny_network()
+    whole = random_adapter(network).changes
+    changed = {n: pair for n, pair in whole.items() if all(f"encoder.layers.{i}." not in n for i in range(kept))}
+    adapter = Adapter(changed)
+    assert adapter.num_equal_layers(network) == kept
+    other = adapter.applied_to(network)
+    mels = random_mels(3)
+    expected = [one.encode(mels) for one in (network, other)]
+    assert torch.equal(expected[0].states, expected[1].states) == (kept == 2)
+    lower = LowerLayers(kept)
+    plain = network.encode(mels, lower=lower)
+    # Only a log-mel that was not heard yet goes through these layers.
+    heard: list[int] = []
+    below = Encoder.lower
+    monkeypatch.setattr(
+        Encoder, "lower", lambda self, mel, *rest: (heard.append(mel.shape[2]), below(self, mel, *rest))[1]
+    )
+    again = other.encode([mels[0], mels[1].clone(), mels[2]], lower=lower)
+    assert heard == [mels[1].shape[1]]
+    assert torch.equal(plain.states, expected[0].states)
+    assert torch.equal(again.states, expected[1].states)

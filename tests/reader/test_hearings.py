@@ -26,6 +26,7 @@ from tests.conftest import noise
 
 BEAMS = 3
 SLOWER = 0.8
+MELS = [torch.full((80, 2), float(i)) for i in range(3)]  # as good as any: only an adapter hears these again
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     listener = Listener(model, "cpu", checkpoint)
     short, long = noise(1.0, 1), noise(26.0, 2)  # 26 s are 32.5 at this speed
     hearings = FurtherHearings(checkpoint, listener, is_read=True)
-    (replay,) = hearings.replays([long, short])
+    (replay,) = hearings.replays([long, short], MELS[:2])
     assert (replay.utterance, replay.share) == (1, pytest.approx(0.3))
     assert torch.equal(replay.mel, mel_of(at_speed(short, SLOWER), checkpoint))
     of_short, of_long = hearings.by_the_second([short, long])
@@ -97,7 +98,7 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     slower_only = replace(decode, second_speeds=(SLOWER,))
     elsewhere = replace(checkpoint, config=replace(checkpoint.config, decode=slower_only))
     apart = FurtherHearings(elsewhere, listener, is_read=True)
-    assert [replay.share for replay in apart.replays([long, short])] == [pytest.approx(0.3)]
+    assert [replay.share for replay in apart.replays([long, short], MELS[:2])] == [pytest.approx(0.3)]
     of_short, of_long = apart.by_the_second([short, long])
     assert [one.share for one in of_short] == [0.4]
     assert [one.text for one in of_short[0].readings] == [
@@ -105,9 +106,26 @@ def test_belief_in_a_listener_is_divided_over_its_hearings(model: str) -> None:
     ]
     assert of_long == []
     unread = FurtherHearings(checkpoint, listener, is_read=False)
-    assert (unread.replays([short]), unread.by_the_second([short])) == ([], [[]])
+    assert (unread.replays([short], MELS[:1]), unread.by_the_second([short])) == ([], [[]])
     once = FurtherHearings(checkpoint_at(model, 1.0), None, is_read=True)
-    assert (once.replays([short]), once.by_the_second([short])) == ([], [[]])
+    assert (once.replays([short], MELS[:1]), once.by_the_second([short])) == ([], [[]])
+
+
+def test_an_adapter_hears_the_same_features_again(model: str) -> None:
+    checkpoint = checkpoint_at(model, 1.0, SLOWER)
+    decode = replace(checkpoint.config.decode, second_share=0.4)
+    checkpoint = replace(checkpoint, config=replace(checkpoint.config, decode=decode))
+    short, long = noise(1.0, 1), noise(26.0, 2)
+    hearings = FurtherHearings(checkpoint, None, is_read=True, is_changed=True)
+    replays = hearings.replays([long, short], MELS[:2])
+    found = [(replay.utterance, replay.is_changed, replay.share) for replay in replays]
+    of_itself, of_its_adapter = [(1, False, 0.3)], [(0, True, 0.4), (1, True, 0.2), (1, True, 0.2)]
+    assert found == [(i, changed, pytest.approx(share)) for i, changed, share in (*of_itself, *of_its_adapter)]
+    assert replays[1].mel is MELS[0]
+    assert replays[2].mel is MELS[1]
+    assert torch.equal(replays[3].mel, mel_of(at_speed(short, SLOWER), checkpoint))
+    unread = FurtherHearings(checkpoint, None, is_read=False, is_changed=True)
+    assert unread.replays([short], MELS[:1]) == []
 
 
 @pytest.mark.parametrize("rows_at_once", [40, 6])  # 6: two sounds a search
@@ -123,7 +141,7 @@ def test_replays_are_heard_as_apart(
     engine = Extractor(checkpoint).engine
     sounds = [noise(1.0, 1), noise(longest_s, 2), noise(2.0, 3)]
     mels = [mel_of(sound, checkpoint) for sound in sounds]
-    replays = FurtherHearings(checkpoint, None, is_read=True).replays(sounds)
+    replays = FurtherHearings(checkpoint, None, is_read=True).replays(sounds, MELS)
     assert [replay.utterance for replay in replays] == ([0, 2] if longest_s > 24 else [0, 1, 2])
     heard: list[list[Hearing]] = [[] for _ in sounds]
     for replay in replays:

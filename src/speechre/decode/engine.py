@@ -29,7 +29,7 @@ from speechre.model.bfloat16 import hearing_in_bfloat16
 from speechre.model.device import choose_precision
 from speechre.model.half import half_decoder, has_half_kernel
 from speechre.model.heap import keep_freed_memory
-from speechre.model.network import Encoded, SpeechReNetwork, one_behind_the_other
+from speechre.model.network import Encoded, LowerLayers, SpeechReNetwork, one_behind_the_other
 from speechre.model.row_changes import ChangedDecoder, changed_decoder
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
@@ -107,11 +107,12 @@ class _Heard:
 
 @dataclass(frozen=True)
 class _WithChanges:
-    """What hears and writes with an adapter's changes: an encoder, and a decoder for whole batches, some of whose rows
-    it writes so.
+    """What hears and writes with an adapter's changes: an encoder, of which so many first layers are the same, and a
+    decoder for whole batches, some of whose rows it writes so.
     """
 
     ears: SpeechReNetwork
+    num_equal_layers: int
     decoder: ChangedDecoder
 
 
@@ -160,7 +161,8 @@ class DecodingEngine:
         if adapter is not None:
             ears = adapter.heard_part().applied_to(network)
             ears = hearing_in_bfloat16(ears) if self.hears_in_bfloat16 else ears
-            self._with_changes = _WithChanges(ears, changed_decoder(self._decoder, adapter))
+            num_equal = adapter.num_equal_layers(network)
+            self._with_changes = _WithChanges(ears, num_equal, changed_decoder(self._decoder, adapter))
         self._alignment_heads = alignment_heads(network.config, sequencer.tokenizer.is_multilingual)
 
     @torch.inference_mode()
@@ -222,15 +224,16 @@ class DecodingEngine:
     def _hear(self, mels: Sequence[Tensor], num_changed: int = 0) -> _Heard:
         """The encoder's pass over log-mels, over the last ``num_changed`` with the adapter's changes."""
         num_plain = len(mels) - num_changed
-        heard = self._heard_by(self._ears, mels[:num_plain])
-        if num_changed:
-            assert self._with_changes is not None, "no adapter to hear with"
-            heard = heard.before(self._heard_by(self._with_changes.ears, mels[num_plain:]))
-        return heard
+        if not num_changed:
+            return self._heard_by(self._ears, mels)
+        assert self._with_changes is not None, "no adapter to hear with"
+        lower = LowerLayers(self._with_changes.num_equal_layers)
+        heard = self._heard_by(self._ears, mels[:num_plain], lower)
+        return heard.before(self._heard_by(self._with_changes.ears, mels[num_plain:], lower))
 
-    def _heard_by(self, ears: SpeechReNetwork, mels: Sequence[Tensor]) -> _Heard:
+    def _heard_by(self, ears: SpeechReNetwork, mels: Sequence[Tensor], lower: LowerLayers | None = None) -> _Heard:
         with self._hearing():
-            encoded = ears.encode(mels)
+            encoded = ears.encode(mels, lower=lower)
             cross = ears.cross_memory(encoded)
         cross = [KeyValues(*(part.to(self._cross_dtype) for part in parts)) for parts in cross]
         return _Heard(encoded, cross, len(mels))

@@ -408,7 +408,7 @@ class Extractor:
         heard = self._hearings.by_the_second(sounds)
         self.engine.timing.hearings_s += perf_counter() - start
         mels = [mel_of(samples, self.checkpoint) for samples in sounds]
-        decoded = self.engine.decode(mels, prompts, heard, self._hearings.replays(sounds))
+        decoded = self.engine.decode(mels, prompts, heard, self._hearings.replays(sounds, mels))
         read: Sequence[tuple[Triplet, ...] | None] = [None] * len(decoded)
         if self._reader is not None:
             read = expected_beliefs(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
+from torch import Tensor
 
 from speechre.audio import at_speed
 from speechre.decode.readings import Hearing
@@ -45,8 +46,10 @@ class FurtherHearings:
         self._speeds = decode.speeds if is_read else decode.speeds[:1]
         self._second_speeds = decode.second_speeds or decode.speeds
 
-    def replays(self, sounds: Sounds) -> list[Replay]:
-        """What the model itself hears again, at its other speeds and with its adapter."""
+    def replays(self, sounds: Sounds, mels: Sequence[Tensor]) -> list[Replay]:
+        """What the model itself hears again, at its other speeds and with its adapter; ``mels`` are the log-mels of the
+        sounds as they are.
+        """
         share = 1 - self._second_share
         again = [
             Replay(i, mel_of(played, self._checkpoint), share / num_hearings)
@@ -54,7 +57,12 @@ class FurtherHearings:
         ]
         if self._is_changed:
             again += [
-                Replay(i, mel_of(played, self._checkpoint), self._second_share / num_hearings, is_changed=True)
+                Replay(
+                    i,
+                    mels[i] if played is sounds[i] else mel_of(played, self._checkpoint),
+                    self._second_share / num_hearings,
+                    is_changed=True,
+                )
                 for i, played, num_hearings in _played(sounds, self._second_speeds)
             ]
         return again

@@ -22,6 +22,7 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.quantize import pack
 
 _DOWN, _UP = ".down", ".up"
+_ENCODER_LAYER = re.compile(r"whisper\.encoder\.layers\.(\d+)\.")
 _HEARD = re.compile(r"whisper\.encoder\.|whisper\.decoder\.layers\.\d+\.encoder_attn\.[kv]_proj$")
 
 
@@ -52,6 +53,11 @@ class Adapter:
     def heard_part(self) -> Adapter:
         """The changes alone of the encoder, and of what makes keys and values of what was heard."""
         return Adapter({name: change for name, change in self.changes.items() if _HEARD.match(name)})
+
+    def num_equal_layers(self, network: SpeechReNetwork) -> int:
+        """How many of the encoder's first layers it does not change."""
+        numbers = [int(found[1]) for name in self.changes if (found := _ENCODER_LAYER.match(name))]
+        return min(numbers, default=len(network.whisper.encoder.layers))
 
     @torch.no_grad()
     def applied_to(self, network: SpeechReNetwork) -> SpeechReNetwork:

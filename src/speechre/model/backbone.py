@@ -11,7 +11,7 @@ attention head, T tokens, V vocabulary, N decoder rows (a multiple of B: the row
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -145,16 +145,28 @@ class Encoder(nn.Module):
         ``mask_BS`` is True on real frames; None when all are. With even lengths and zeros behind them the convolutions
         never see a neighbour, so an item's result does not depend on the batch's longest.
         """
+        return self.upper(self.lower(mel_BMF, mask_BS, 0), mask_BS, 0)
+
+    def lower(self, mel_BMF: Tensor, mask_BS: Tensor | None, num_layers: int) -> Tensor:
+        """As :meth:`forward`, through the first ``num_layers`` layers only; :meth:`upper` goes on from there."""
         hidden = F.gelu(self.conv1(mel_BMF))
         hidden_BSD = F.gelu(self.conv2(hidden)).transpose(1, 2)
         num_frames = hidden_BSD.shape[1]
         if num_frames > self.embed_positions.num_embeddings:
             raise ValueError(f"{num_frames} encoder frames; the encoder knows {self.embed_positions.num_embeddings}")
         hidden_BSD = hidden_BSD + self.embed_positions.weight[:num_frames]
-        mask = None if mask_BS is None else mask_BS[:, None, None, :]
-        for layer in self.layers:
-            hidden_BSD = layer(hidden_BSD, mask)
+        return self._through(self.layers[:num_layers], hidden_BSD, mask_BS)
+
+    def upper(self, hidden_BSD: Tensor, mask_BS: Tensor | None, num_layers: int) -> Tensor:
+        """What the layers behind the first ``num_layers`` make of these layers' states."""
+        hidden_BSD = self._through(self.layers[num_layers:], hidden_BSD, mask_BS)
         return self.layer_norm(hidden_BSD)  # type: ignore[no-any-return]
+
+    def _through(self, layers: Iterable[nn.Module], hidden_BSD: Tensor, mask_BS: Tensor | None) -> Tensor:
+        mask = None if mask_BS is None else mask_BS[:, None, None, :]
+        for layer in layers:
+            hidden_BSD = layer(hidden_BSD, mask)
+        return hidden_BSD
 
 
 class Decoder(nn.Module):

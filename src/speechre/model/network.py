@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechre.errors import CheckpointError
-from speechre.model.backbone import KeyValues, Whisper
+from speechre.model.backbone import Encoder, KeyValues, Whisper
 from speechre.model.relation_head import RelationHead
 from speechre.model.sequence import RELATIONS
 from speechre.model.tokenizer import Tokenizer
@@ -59,6 +59,23 @@ def one_behind_the_other(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[-2])) for part in (first, second)])
 
 
+@dataclass
+class LowerLayers:
+    """What an encoder's first layers made of recordings, for another encoder that has the same first layers to go on
+    from.
+    """
+
+    num_layers: int
+    states: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by the log-mel's identity; and the log-mel
+
+    def of(self, mel: Tensor, encoder: Encoder) -> Tensor:
+        """States (1, S, D) of one recording."""
+        if id(mel) not in self.states:
+            state_1SD = encoder.lower(mel[None].to(encoder.conv1.weight.dtype), None, self.num_layers)
+            self.states[id(mel)] = state_1SD, mel  # which is kept, so that no other can have its identity
+        return self.states[id(mel)][0]
+
+
 class SpeechReNetwork(nn.Module):
     """``whisper`` and ``relation_head``; the decoding engine and the objectives drive its parts."""
 
@@ -72,16 +89,17 @@ class SpeechReNetwork(nn.Module):
     def device(self) -> torch.device:
         return self.whisper.decoder.embed_tokens.weight.device
 
-    def encode(self, mels: Sequence[Tensor], multiple_of: int = 2) -> Encoded:
+    def encode(self, mels: Sequence[Tensor], multiple_of: int = 2, lower: LowerLayers | None = None) -> Encoded:
         """Log-mels (M, F_i), F_i even and at most 3000, to encoder states.
 
         In training and on a GPU one pass for the batch, filled up to a length that ``multiple_of`` divides, which is
-        even; no answer depends on it.
+        even; no answer depends on it. Elsewhere what ``lower`` knows of these log-mels is not computed again, and it
+        knows them afterwards.
         """
         num_frames = torch.tensor([mel.shape[1] // 2 for mel in mels], device=self.device)
         longest = max(mel.shape[1] for mel in mels)
         if self._works_apart:
-            return self._encode_apart(mels, num_frames)
+            return self._encode_apart(mels, num_frames, lower or LowerLayers(0))
         longest = max(longest, min(-(-longest // multiple_of) * multiple_of, MAX_MEL_FRAMES))
         mel_BMF = torch.zeros(len(mels), mels[0].shape[0], longest, device=self.device)
         for row, mel in zip(mel_BMF, mels, strict=True):
@@ -99,12 +117,13 @@ class SpeechReNetwork(nn.Module):
         """
         return self.device.type == "cpu" and not self.training
 
-    def _encode_apart(self, mels: Sequence[Tensor], num_frames_B: Tensor) -> Encoded:
+    def _encode_apart(self, mels: Sequence[Tensor], num_frames_B: Tensor, lower: LowerLayers) -> Encoded:
         weight = self.whisper.encoder.conv1.weight
         lengths = num_frames_B.tolist()
         states_BSD = torch.zeros(len(mels), max(lengths), self.config.d_model, dtype=weight.dtype)
         for row, (mel, length) in enumerate(zip(mels, lengths, strict=True)):
-            states_BSD[row, :length] = self.whisper.encoder(mel[None].to(weight.dtype), None)[0]
+            state_1SD = lower.of(mel, self.whisper.encoder)
+            states_BSD[row, :length] = self.whisper.encoder.upper(state_1SD, None, lower.num_layers)[0]
         mask = None
         if min(lengths) < max(lengths):
             mask = torch.arange(max(lengths))[None, :] < num_frames_B[:, None]
