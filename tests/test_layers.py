@@ -19,9 +19,9 @@ SRC = Path(speechre.__file__).parent
 
 # A room is a module or a package right under speechre/.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "schema", "schemas", "errors"}),
+    frozenset({"types", "schema", "schemas", "errors", "strict_yaml"}),
     frozenset({"orders", "linearize", "grammar", "parse", "vote", "calibration"})
-    | frozenset({"metrics", "significance", "reliability", "config", "graph"}),
+    | frozenset({"metrics", "significance", "reliability", "config", "limits", "graph"}),
     frozenset({"audio", "containers", "page", "data", "graph_formats"}),
     frozenset({"model", "reader"}),
     frozenset({"decode"}),

@@ -156,6 +156,16 @@ def test_malformed_files(tmp_path: Path, text: str, reason: str) -> None:
     assert reason in str(caught.value)
 
 
+def test_a_key_given_twice(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("entity_types: [Peop]\nrelation_types: [Kill]\nrelation_types: [Live_In]\n")
+    with pytest.raises(SchemaError, match='the key "relation_types" is given twice'):
+        load_schema(str(file))
+    # An anchor's keys may be laid over.
+    file.write_text("entity_types: &types [Peop]\nrelation_types: [Kill]\nwords: {<<: {Kill: kills}, Kill: murders}\n")
+    assert load_schema(str(file)).words["Kill"] == "murders"
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(SchemaError, match=r'no schema "conll03".*conll04, ace05'):
         load_schema("conll03")

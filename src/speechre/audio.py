@@ -47,6 +47,11 @@ MAX_PEAK = 100.0
 """Float samples lie in -1..1 (lossy codecs overshoot a little); a peak above this is a fault of scale."""
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+UNREAD_SUFFIXES = (
+    *(".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv", ".avi", ".3gp", ".amr", ".aif", ".aiff", ".au", ".caf"),
+    *(".wv", ".ape", ".spx", ".mka", ".m4v", ".m4b"),
+)
+"""Of other recordings, audio or video."""
 _PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 # What is decoded. ADPCM is left out on purpose: libsndfile 1.2.2 has an open fault there.
 CODECS: dict[str, frozenset[str]] = {
@@ -208,7 +213,15 @@ def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found.values())
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def find_unread_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files in the folders among ``paths`` that are audio or video by their names, but of formats that are not
+    read.
+    """
+    folders = [path for path in map(Path, paths) if os.path.isdir(path)]
+    return sorted({one for folder in folders for one in _walk(folder, UNREAD_SUFFIXES)})
+
+
+def _walk(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UsageError(
             f"folder {error.filename} cannot be looked into: {error.strerror}; make it readable, or name the files "
@@ -218,7 +231,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+            if not name.startswith(".") and name.lower().endswith(suffixes):
                 yield Path(parent, name)
 
 

@@ -5,6 +5,7 @@ Every field is read somewhere; an unknown key is an error, so a typo never train
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechre.errors import ConfigError
+from speechre.limits import beyond_limits
 from speechre.orders import ORDERS, select_orders
+from speechre.strict_yaml import load_yaml
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def _check(config: Config, where: str) -> None:
             f"{where}: decode.orders names {', '.join(untrained)}, but the model has only "
             f"{', '.join(config.model.orders)} (model.orders)"
         )
-    train, decode, augment = config.train, config.decode, config.augment
+    train = config.train
     if config.model.transcript and config.model.prompt_style == "paper":
         raise ConfigError(
             f"{where}: model.transcript true needs model.prompt_style compact: a transcript ends with the first token "
@@ -256,62 +259,8 @@ def _check(config: Config, where: str) -> None:
             f"{where}: train.answer_vocabulary batch needs model.transcript true and train.loss_on answer: its words "
             "are those of the transcripts"
         )
-    limits = {
-        "train.steps": train.steps >= 1,
-        "train.batch_size": train.batch_size >= 1,
-        "train.learning_rate": train.learning_rate > 0,
-        "train.encoder_learning_rate": train.encoder_learning_rate >= 0,
-        "train.head_learning_rate": train.head_learning_rate >= 0,
-        "train.encoder_interpolation": 0 <= train.encoder_interpolation <= 1,
-        "train.decoder_interpolation": 0 <= train.decoder_interpolation <= 1,
-        "train.warmup_steps": train.warmup_steps >= 0,
-        "train.weight_decay": train.weight_decay >= 0,
-        "train.max_grad_norm": train.max_grad_norm > 0,
-        "train.orders_per_utterance": 1 <= train.orders_per_utterance <= len(config.model.orders),
-        "train.prompt_noise": 0 <= train.prompt_noise <= 1,
-        "train.transcript_weight": train.transcript_weight >= 0,
-        "train.relation_weight": train.relation_weight >= 0,
-        "train.eval_every": train.eval_every >= 1,
-        "train.eval_utterances": train.eval_utterances >= 1,
-        "train.save_every": train.save_every >= 1,
-        "train.frozen_encoder_layers": train.frozen_encoder_layers >= 0,
-        "train.lora_rank": train.lora_rank >= 0,
-        "train.teacher_share": 0 <= train.teacher_share < 1,
-        "decode.beams": 1 <= decode.beams <= 64,
-        "decode.max_new_tokens": decode.max_new_tokens >= 1,
-        "decode.max_transcript_tokens": decode.max_transcript_tokens >= 0,
-        "decode.transcript_beams": 1 <= decode.transcript_beams <= 64,
-        "decode.second_share": 0 < decode.second_share < 1,
-        "decode.speeds": decode.speeds[:1] == (1.0,)
-        and len(set(decode.speeds)) == len(decode.speeds) <= 8
-        and all(0.5 <= speed <= 2 for speed in decode.speeds),
-        "decode.second_speeds": len(set(decode.second_speeds)) == len(decode.second_speeds) <= 8
-        and all(0.5 <= speed <= 2 for speed in decode.second_speeds),
-        "decode.min_votes": decode.min_votes >= 1,
-        "decode.name_bonus": 0 <= decode.name_bonus <= 20,
-        "decode.reader_calibration": len(decode.reader_calibration) in (0, 3),
-        "decode.threshold": 0.0 <= decode.threshold <= 1.0,
-        "decode.relation_threshold": 0.0 <= decode.relation_threshold <= 1.0,
-        "data.repeats": all(count >= 1 for count in config.data.repeats)
-        and len(config.data.repeats) in (0, len(config.data.train)),
-        "data.max_duration_s": 0 < config.data.max_duration_s <= 30.0,
-        "augment.speed": 0 <= augment.speed < 0.5,
-        "model.tail_s": 0 <= config.model.tail_s <= 30,
-        "augment.pad_s": 0 <= augment.pad_s <= 15,
-        "augment.room": 0 <= augment.room <= 1,
-        "augment.telephone": 0 <= augment.telephone <= 1,
-        "augment.gain_db": 0 <= augment.gain_db <= 40,
-        "augment.join": 0 <= augment.join < 1,
-        "augment.time_masks": augment.time_masks >= 0,
-        "augment.time_mask_s": augment.time_mask_s >= 0,
-        "augment.mel_masks": augment.mel_masks >= 0,
-        "augment.mel_mask_bins": augment.mel_mask_bins >= 0,
-    }
-    for name, fits in limits.items():
-        if not fits:
-            section, key = name.split(".")
-            value = getattr(getattr(config, section), key)
-            raise ConfigError(f"{where}: {name} is {value}, which is out of range (see docs/training.md)")
+    for name, value, expected in beyond_limits(config):
+        raise ConfigError(f"{where}: {name} is {value}; expected {expected} (see docs/training.md)")
     _check_retention(config, where)
 
 
@@ -387,9 +336,30 @@ def load_config(name_or_path: str, overrides: Mapping[str, str] | None = None) -
     """
     path = recipe_path(name_or_path)
     data = _read_recipe(path, ())
-    for key, value in (overrides or {}).items():
-        _override(data, key, value)
-    return Config.from_dict(data, str(path))
+    if not overrides:
+        return Config.from_dict(data, str(path))
+    overridden = copy.deepcopy(data)
+    for key, value in overrides.items():
+        _override(overridden, key, value)
+    try:
+        return Config.from_dict(overridden, str(path))
+    except ConfigError as error:
+        at_fault = _fault_of(data, str(path))
+        if at_fault is not None and str(at_fault) == str(error):  # the recipe itself, whatever the overrides say
+            raise
+    return Config.from_dict(overridden, _OVERRIDDEN)
+
+
+_OVERRIDDEN = "overrides"
+"""Where a fault is that a recipe alone has not."""
+
+
+def _fault_of(data: dict[str, Any], where: str) -> ConfigError | None:
+    try:
+        Config.from_dict(data, where)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _read_recipe(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
@@ -399,7 +369,7 @@ def _read_recipe(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     if path in extending:
         raise ConfigError(f"{path}: extends itself by way of {', '.join(map(str, extending))}; cut the circle")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

@@ -19,6 +19,7 @@ from typing import Any
 
 from speechre.errors import SchemaError
 from speechre.schema import Schema
+from speechre.strict_yaml import load_yaml
 
 _Pairs = frozenset[tuple[str, str]]
 
@@ -369,7 +370,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SchemaError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(data, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import speechre.bulk.shards
 from speechre.bulk.shards import Shard, open_rows
 from speechre.errors import AudioError, UsageError
 from speechre.types import AudioRef, Extraction, Utterance
+
+IDS = ("a", "b", "c")
 
 ReadJsonl = Callable[[Path | str], list[dict]]
 
@@ -41,7 +44,7 @@ def test_what_is_no_part_is_said(text: str) -> None:
 
 
 def test_rows_stand_in_their_files_at_once(tmp_path: Path, read_jsonl: ReadJsonl) -> None:
-    with open_rows(tmp_path / "deep" / "out", Shard(2, 10)) as rows:
+    with open_rows(tmp_path / "deep" / "out", Shard(2, 10), IDS) as rows:
         assert rows.done == set()
         rows.add(extraction("a"))
         rows.fail(Utterance("b", AudioRef("b.wav", 0.0)), AudioError("b.wav: no sound"))
@@ -58,33 +61,42 @@ def test_rows_stand_in_their_files_at_once(tmp_path: Path, read_jsonl: ReadJsonl
 
 @pytest.mark.parametrize("torn", ['{"id": "b"', '{"id": "b", "transcript": "Z\xc3', "{", '{"id": "b"}'])
 def test_a_torn_last_row_is_cut_off(tmp_path: Path, torn: str) -> None:
-    with open_rows(tmp_path, Shard(1, 1)) as rows:
+    with open_rows(tmp_path, Shard(1, 1), IDS) as rows:
         rows.add(extraction("a"))
     path = tmp_path / "shard-1-of-1.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + torn.encode("latin-1"))
-    with open_rows(tmp_path, Shard(1, 1)) as rows:
+    with open_rows(tmp_path, Shard(1, 1), IDS) as rows:
         assert rows.done == {"a"}
         rows.add(extraction("b"))
     assert [json.loads(line)["id"] for line in path.read_bytes().splitlines()] == ["a", "b"]
     assert path.read_bytes().startswith(whole)
 
 
-@pytest.mark.parametrize("line", ["no JSON", "[]", '{"name": "a"}', ""])
-def test_a_file_that_holds_something_else_is_left_as_it_is(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        *((line, "no extraction") for line in ("no JSON", "[]", '{"name": "a"}', "", '{"id": "b"}')),
+        ('{"id": "b", "relations": []}', "no extraction"),  # an utterance: a manifest in the wrong place
+        ('{"id": "z", "triplets": []}', '"z" is none of this part\'s recordings'),
+        ('{"id": 3, "triplets": []}', '"3" is none of this part\'s recordings'),
+        ('{"id": "a", "triplets": []}', '"a" is there twice'),
+    ],
+)
+def test_a_file_that_holds_something_else_is_left_as_it_is(tmp_path: Path, line: str, fault: str) -> None:
     path = tmp_path / "shard-1-of-1.jsonl"
-    path.write_text('{"id": "a"}\n' + line + "\n")
-    told = r"shard-1-of-1\.jsonl:2: no extraction; move the file away"
-    with pytest.raises(UsageError, match=told), open_rows(tmp_path, Shard(1, 1)):
+    path.write_text('{"id": "a", "triplets": []}\n' + line + "\n")
+    told = re.escape(f"shard-1-of-1.jsonl:2: {fault}; move the file away")
+    with pytest.raises(UsageError, match=told), open_rows(tmp_path, Shard(1, 1), IDS):
         pass
-    assert path.read_text() == '{"id": "a"}\n' + line + "\n"
+    assert path.read_text() == '{"id": "a", "triplets": []}\n' + line + "\n"
 
 
 def test_what_failed_is_forgotten_when_it_is_tried_again(tmp_path: Path) -> None:
-    with open_rows(tmp_path, Shard(1, 1)) as rows:
+    with open_rows(tmp_path, Shard(1, 1), IDS) as rows:
         rows.fail(Utterance("b", None), AudioError("no audio"))
     errors = tmp_path / "shard-1-of-1.errors.jsonl"
-    with open_rows(tmp_path, Shard(1, 1)) as rows:
+    with open_rows(tmp_path, Shard(1, 1), IDS) as rows:
         assert rows.done == set()
         assert errors.read_bytes()  # as long as nobody tries again
         rows.forget_failures()
@@ -98,23 +110,26 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
     if not full.exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "shard-1-of-1.errors.jsonl").symlink_to(full)
-    with pytest.raises(UsageError, match="cannot be written: No space left"), open_rows(tmp_path, Shard(1, 1)) as rows:
+    with (
+        pytest.raises(UsageError, match="cannot be written: No space left"),
+        open_rows(tmp_path, Shard(1, 1), IDS) as rows,
+    ):
         rows.fail(Utterance("b", None), AudioError("no audio"))
 
 
 def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    with open_rows(tmp_path, Shard(1, 2)) as rows:
+    with open_rows(tmp_path, Shard(1, 2), IDS) as rows:
         rows.add(extraction("a"))
-        with pytest.raises(UsageError, match="another process is writing it"), open_rows(tmp_path, Shard(1, 2)):
+        with pytest.raises(UsageError, match="another process is writing it"), open_rows(tmp_path, Shard(1, 2), IDS):
             pass
-        with open_rows(tmp_path, Shard(2, 2)):
+        with open_rows(tmp_path, Shard(2, 2), IDS):
             pass
-    with open_rows(tmp_path, Shard(1, 2)) as rows:
+    with open_rows(tmp_path, Shard(1, 2), IDS) as rows:
         assert rows.done == {"a"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"file.* cannot be written"), open_rows(tmp_path / "file", Shard(1, 1)):
+    with pytest.raises(UsageError, match=r"file.* cannot be written"), open_rows(tmp_path / "file", Shard(1, 1), IDS):
         pass

@@ -66,6 +66,12 @@ def card(parts: list[str], *arguments: str) -> int:
     return main(["data", "card", *parts, "--name", "My set", "--license", "cc0-1.0", "--language", "en", *arguments])
 
 
+def test_one_file_is_not_counted_twice(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = manifest.parent / "." / manifest.name
+    assert main(["data", "stats", str(manifest), str(again)]) == 2
+    assert "are one file, which would be counted twice; name it once" in capsys.readouterr().err
+
+
 def test_a_card(parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     output = Path(parts[0]).with_name("README.md")
     assert card(parts, "--output", str(output)) == 0

@@ -124,6 +124,71 @@ def test_failed_recordings_are_named_and_the_rest_goes_on(
     assert lines[2] == "2 of 4 recordings failed"
 
 
+def test_a_name_that_is_another_one_s_path_gets_an_id_of_its_own(
+    make_sound: MakeSound,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    read_jsonl: Callable[[str], list[dict]],
+) -> None:
+    for name in ("m.wav", "m.flac", "m.wav.flac", "n.wav"):
+        make_sound(name, 0.3)
+    monkeypatch.chdir(tmp_path)
+    files = ["m.wav", "m.flac", "m.wav.flac", "n.wav"]
+    assert main(["extract", *files, "--model", str(tiny_model_dir), "--format", "jsonl"]) == 0
+    assert [line["id"] for line in read_jsonl(capsys.readouterr().out)] == ["m.wav", "m.flac", "m.wav.flac", "n"]
+
+
+def test_recordings_of_other_formats_in_a_folder_are_named(
+    make_sound: MakeSound, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sound("m.wav", 0.3)
+    for name in ("talk.m4a", "talk.MP4", "notes.txt", ".hidden.m4a"):
+        (tmp_path / name).touch()
+    assert main(["extract", str(tmp_path), "--model", str(tiny_model_dir), "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    told = f"{tmp_path}/talk.MP4, {tmp_path}/talk.m4a; convert them to WAV or FLAC"
+    assert err == f"left out, for their format is not read (2): {told}\n"
+
+
+@pytest.mark.parametrize("style", ["jsonl", "html"])
+def test_where_nothing_was_extracted_the_file_there_stays(
+    tiny_model_dir: Path, tmp_path: Path, style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.wav").touch()
+    output = tmp_path / f"out.{style}"
+    for kept in (None, "KEEP"):
+        if kept is not None:
+            output.write_text(kept)
+        command = ["extract", str(tmp_path / "empty.wav"), "--model", str(tiny_model_dir), "--output", str(output)]
+        assert main(command) == 1
+        assert (output.read_text() if output.exists() else None) == kept
+    assert "AudioError" in capsys.readouterr().err
+
+
+def test_a_name_that_is_empty_is_not_this_folder(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["extract", "", "--model", str(tiny_model_dir)]) == 2
+    assert "got an empty name, expected a file or folder" in capsys.readouterr().err
+    assert main(["extract", "a.wav", "--second-listener", ""]) == 2
+    capsys.readouterr()
+
+
+def test_closed_streams_are_no_tracebacks(make_sound: MakeSound, tiny_model_dir: Path, tmp_path: Path) -> None:
+    sound, output = make_sound("a.wav", 0.3), tmp_path / "out.jsonl"
+    program = f"{sys.executable} -m speechre extract {sound} --model {tiny_model_dir} --format jsonl"
+    done = subprocess.run(["sh", "-c", f"{program} >&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        ["UsageError: standard output: cannot be written: it is closed; open it, or name a file with --output"],
+    )
+    done = subprocess.run(["sh", "-c", f"{program} --output {output} >&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, len(output.read_text().splitlines())) == (0, "", 1)
+    done = subprocess.run(["sh", "-c", f"{program} no.wav 2>&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_files_of_one_name_get_ids_of_their_own(
     make_sound: MakeSound,
     tiny_model_dir: Path,

@@ -32,6 +32,8 @@ __all__ = ["bert_dir", "credulous_reader", "schema_file", "start_dir", "write_do
         ({"manifest": "empty.jsonl"}, 1, "1 error, listed above; nothing was trained"),
         ({"manifest": "no.jsonl"}, 1, "no.jsonl"),
         ({"--schema": "conll04"}, 1, "errors, listed above; nothing was trained"),
+        ({"--dev": "pets.jsonl"}, 1, "stands in pets.jsonl too (12 such ids); make them differ"),
+        ({"--device": "cuda:99"}, 2, 'device "cuda:99"'),
     ],
 )
 def test_faults_are_found_before_a_model_is_loaded(

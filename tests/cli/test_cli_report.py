@@ -121,6 +121,24 @@ def test_a_file_of_predictions_gets_a_report_too(
     assert "<audio" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("votes", [{}, {"votes": 0}])
+def test_predictions_with_confidence_and_without_votes(
+    manifest: Path, tmp_path: Path, votes: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    utterances = read_manifest(manifest)
+    (triplet,) = (t.to_dict() for u in utterances for t in u.triplets[:1] if u.id == "u1")
+    for key in ("votes", "orders"):
+        triplet.pop(key, None)
+    rows = [{"id": u.id, "triplets": []} for u in utterances if u.id != "u1"]
+    rows.append({"id": "u1", "triplets": [{**triplet, "confidence": 0.7, **votes}]})
+    predictions, folder = tmp_path / "theirs.jsonl", tmp_path / "report"
+    predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["score", str(manifest), str(predictions), "--report", str(folder)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Scores by threshold" in page
+    assert "Scores by votes" not in page
+
+
 def test_another_system_s_bare_predictions_are_enough(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,8 +21,38 @@ def test_overrides_are_taken_out_of_the_arguments() -> None:
         {"train.steps": "3", "data.train": "a,b=c", "decode.calibration": "-1,0"},
     )
     assert split_overrides(["--", "--a.b"]) == (["--", "--a.b"], {})
-    with pytest.raises(UsageError, match=r"--train\.steps has no value"):
-        split_overrides(["--train.steps"])
+    for rest in ([], ["--output", "out"]):
+        with pytest.raises(UsageError, match=r"--train\.steps has no value; .*put -- before a file of this name"):
+            split_overrides(["--train.steps", *rest])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--train.steps", "x"], "overrides.train.steps: got 'x', expected int"),
+        (["--train.steps", "-1"], "overrides: train.steps is -1; expected 1 or more"),
+        (["--train.nope", "1"], 'overrides.train: unknown key "nope"'),
+        ([], "data.train: no manifest is given; pass one with --data.train PATH"),
+    ],
+)
+def test_a_fault_is_told_of_what_has_it(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--config", "smoke", "--output", str(tmp_path / "out"), *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"ConfigError: {told}")
+
+
+def test_a_fault_of_the_recipe_is_not_laid_on_the_overrides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "mine.yaml"
+    command = ["train", "--config", str(recipe), "--output", str(tmp_path / "out"), "--train.seed", "3"]
+    recipe.write_text("train:\n  steps: 0\n")
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith(f"ConfigError: {recipe}: train.steps is 0; expected 1 or more")
+    recipe.write_text("train:\n  steps: 1\n  steps: 2\n")
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert f'{recipe}: cannot be read as YAML: the key "steps" is given twice' in err
+    assert "line 3" in err
 
 
 def test_the_config_the_folder_and_the_evaluation_are_handed_over(

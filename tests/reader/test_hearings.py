@@ -188,5 +188,5 @@ def test_from_the_command_line(model: str, manifest: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("speeds", [(), (0.9,), (1.0, 1.0), (1.0, 0.4), (1.0, 2.5)])
 def test_speeds_that_make_no_sense(model: str, speeds: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"decode\.speeds is \(.*\), which is out of range"):
+    with pytest.raises(ConfigError, match=r"decode\.speeds is \(.*\); expected 1 first, then others from 0\.5 to 2"):
         Extractor.from_pretrained(model, speeds=speeds)

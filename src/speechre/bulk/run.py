@@ -69,7 +69,7 @@ def run_shard(
     ours = run.utterances(shard)
     told = _described(run, shard.count)
     _check_same_run(run.folder, told)
-    with open_rows(run.folder, shard) as rows:
+    with open_rows(run.folder, shard, {one.id for one in ours}) as rows:
         before = len(rows.done)
         to_do = [one for one in ours if one.id not in rows.done]
         extractor = run.make()

@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -81,11 +81,12 @@ class ShardRows:
 
 
 @contextmanager
-def open_rows(folder: Path, shard: Shard) -> Iterator[ShardRows]:
-    """The files ``NAME.jsonl`` and ``NAME.errors.jsonl`` of a part, in a folder that is made if need be.
+def open_rows(folder: Path, shard: Shard, ids: Collection[str]) -> Iterator[ShardRows]:
+    """The files ``NAME.jsonl`` and ``NAME.errors.jsonl`` of a part, in a folder that is made if need be. ``ids`` are
+    the part's recordings.
 
     While they are open no other process opens them, where the system has locks. Raises :class:`UsageError` if they are
-    open already, cannot be written, or hold a line that is no extraction.
+    open already, cannot be written, or hold a line that is no extraction of one of these, or one that is there twice.
     """
     path = folder / f"{shard.name}.jsonl"
     with ExitStack() as stack:
@@ -94,7 +95,7 @@ def open_rows(folder: Path, shard: Shard) -> Iterator[ShardRows]:
             # Nothing is buffered: a full disk is told by the write that it stops, and by no other.
             rows = stack.enter_context(FileIO(path, "a+"))
             _lock(rows, path)
-            done = _done(rows, path)
+            done = _done(rows, path, ids)
             errors = stack.enter_context(FileIO(folder / f"{shard.name}.errors.jsonl", "a"))
         except OSError as error:
             raise UsageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from error
@@ -130,7 +131,7 @@ def _lock(file: FileIO, path: Path) -> None:
             raise
 
 
-def _done(file: FileIO, path: Path) -> set[str]:
+def _done(file: FileIO, path: Path, ids: Collection[str]) -> set[str]:
     """The ids of all whole rows; a torn one behind them is cut off."""
     done: set[str] = set()
     end = 0
@@ -138,10 +139,21 @@ def _done(file: FileIO, path: Path) -> set[str]:
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 break
+            fault = ""
             try:
-                done.add(str(json.loads(line)["id"]))
-            except (ValueError, TypeError, KeyError) as error:
-                raise UsageError(f"{path}:{number}: no extraction; move the file away to begin anew") from error
+                row = json.loads(line)
+                name, is_whole = row["id"], isinstance(row["triplets"], list)
+            except (ValueError, TypeError, KeyError):
+                is_whole = False
+            if not is_whole:
+                fault = "no extraction"
+            elif name not in ids:
+                fault = f'"{name}" is none of this part\'s recordings'
+            elif name in done:
+                fault = f'"{name}" is there twice'
+            if fault:
+                raise UsageError(f"{path}:{number}: {fault}; move the file away to begin anew")
+            done.add(name)
             end += len(line)
     file.truncate(end)
     return done

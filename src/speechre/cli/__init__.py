@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _quiet_libraries():
             code = _run(sys.argv[1:] if argv is None else list(argv))
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         discard_stdout()
         return BROKEN_PIPE

@@ -147,7 +147,7 @@ def _save(args: argparse.Namespace, checkpoint: Checkpoint, config: Config) -> N
         checkpoint.network,
         checkpoint.tokenizer,
         checkpoint.schema,
-        replace(config, name=args.name or config.name),
+        replace(config, name=config.name if args.name is None else args.name),
         getattr(torch, args.weights),
         checkpoint.reader,
         checkpoint.adapter,

@@ -60,8 +60,12 @@ def read_parts(manifests: Sequence[Path]) -> list[Utterance]:
     """All utterances; of several manifests, those that name no part are of the part that their file is called."""
     from speechre.data.store import iter_manifest
 
+    places: dict[str, Path] = {}
     utterances = []
     for path in manifests:
+        other = places.setdefault(os.path.realpath(path), path)
+        if other is not path:
+            raise UsageError(f"{path} and {other} are one file, which would be counted twice; name it once")
         for utterance in iter_manifest(path):
             is_named = utterance.split is not None or len(manifests) == 1
             utterances.append(utterance if is_named else replace(utterance, split=path.stem))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,16 @@ from speechre.cli.graph import (
     add_merging,
     check_graph_arguments,
 )
-from speechre.cli.options import Commands, add_decoding, add_model, add_names, add_output, add_vad, positive_int
+from speechre.cli.options import (
+    Commands,
+    add_decoding,
+    add_model,
+    add_names,
+    add_output,
+    add_vad,
+    named_path,
+    positive_int,
+)
 from speechre.cli.output import (
     Output,
     check_replaces_no_input,
@@ -53,7 +62,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "files",
         nargs="+",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="an audio file, or a folder with audio files at any depth",
     )
@@ -79,6 +88,19 @@ def add_parser(commands: Commands) -> None:
     parser.set_defaults(run=run)
 
 
+_SHOWN = 5
+
+
+def report_left_out(paths: Iterable[Path]) -> None:
+    """Recordings in folders whose format is not read are named, not passed over in silence."""
+    from speechre.audio import find_unread_files
+
+    unread = find_unread_files(paths)
+    if unread:
+        named = ", ".join(map(str, unread[:_SHOWN])) + (", ..." if len(unread) > _SHOWN else "")
+        message(f"left out, for their format is not read ({len(unread)}): {named}; convert them to WAV or FLAC")
+
+
 def run(args: argparse.Namespace) -> int:
     """Extract; 1 if a recording failed."""
     from speechre.audio import find_audio_files
@@ -86,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_detector(args.vad)
     files = find_audio_files(args.files)
+    report_left_out(args.files)
     check_replaces_no_input(args.output, [*files, *([] if args.names is None else [args.names])])
     suffix = "" if args.output is None else args.output.suffix.lower()
     style = args.format or SUFFIXES.get(suffix, "table")
@@ -111,7 +134,9 @@ def run(args: argparse.Namespace) -> int:
             for extraction in _extractions(extract_many, files, give_up, progress.advance):
                 with progress.hidden() if writer.is_streaming else nullcontext():
                     writer.add(extraction)
-        writer.finish()
+        out.is_void = len(failed) == len(files)
+        if not out.is_void:
+            writer.finish()
     if failed and len(files) > 1:
         message(f"{len(failed)} of {len(files)} recordings failed")
     return 1 if failed else 0
@@ -176,7 +201,19 @@ def _extractions(
     extract_many: _ExtractMany, files: Sequence[Path], on_error: OnError, on_progress: OnProgress
 ) -> Iterator[Extraction]:
     """With ids that are unique: two files of one name in different folders go by their paths."""
-    counts = Counter(file.stem for file in files)
+    by_path = _without_names_of_their_own(files)
     for extraction in extract_many(files, on_error, on_progress):
-        is_unique = counts[Path(extraction.source).stem] == 1
-        yield extraction if is_unique else replace(extraction, id=extraction.source)
+        yield replace(extraction, id=extraction.source) if extraction.source in by_path else extraction
+
+
+def _without_names_of_their_own(files: Sequence[Path]) -> set[str]:
+    """The paths of those whose name without its suffix is another's too, or is such a path ("m.wav" and
+    "m.wav.flac").
+    """
+    counts = Counter(file.stem for file in files)
+    by_path: set[str] = set()
+    while True:
+        more = {str(file) for file in files if counts[file.stem] > 1 or file.stem in by_path}
+        if more == by_path:
+            return by_path
+        by_path = more

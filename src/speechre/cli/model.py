@@ -32,6 +32,8 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
     from speechre.model.checkpoint import DEFAULT_MODEL
     from speechre.model.device import choose_device
 
+    if args.second_listener == "":
+        raise UsageError('--second-listener is empty; name a listener, or "none"')
     given = {
         "orders": args.orders,
         "beams": args.beams,

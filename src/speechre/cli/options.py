@@ -27,6 +27,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f'{message}; see "{self.prog} --help"')
 
 
+def named_path(text: str) -> Path:
+    """A path; nothing (a shell variable that is not set) is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("got an empty name, expected a file or folder; . is this folder")
+    return Path(text)
+
+
 def positive_int(text: str) -> int:
     """A whole number from 1 on."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:

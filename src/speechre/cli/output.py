@@ -36,7 +36,8 @@ def one_line(text: str) -> str:
 
 def message(text: str) -> None:
     """One line for people, on stderr."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by whoever called; print would take stdout, which is for data
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 def report_error(error: SpeechreError) -> None:
@@ -50,6 +51,8 @@ class Output:
     def __init__(self, file: TextIO, name: str) -> None:
         self.file = file
         self.name = name
+        self.is_void = False
+        """Whether nothing came of the command, so that a file in the place stays as it was."""
 
     @property
     def is_terminal(self) -> bool:
@@ -87,6 +90,8 @@ def open_output(path: Path | None) -> Iterator[Output]:
     file (a pipe, a device, /dev/stdout) is written as it comes. Raises :class:`UsageError`.
     """
     if path is None:
+        if sys.stdout is None:
+            raise UsageError("standard output: cannot be written: it is closed; open it, or name a file with --output")
         yield Output(sys.stdout, "standard output")
         return
     try:
@@ -103,10 +108,11 @@ def open_output(path: Path | None) -> Iterator[Output]:
         raise _cannot_write(str(path), error) from error
     try:
         try:
-            yield Output(file, str(path))
+            output = Output(file, str(path))
+            yield output
         finally:
             _close(file, path)
-        if not is_special:
+        if not is_special and not output.is_void:
             _replace(building, target, path)
     finally:
         if not is_special:

@@ -25,7 +25,10 @@ def split_overrides(argv: list[str]) -> tuple[list[str], dict[str, str]]:
             rest.append(argument)
             continue
         value = match[2] if match[2] is not None else next(arguments, None)
-        if value is None:
-            raise UsageError(f'{argument} has no value; see "speechre train --help"')
+        if value is None or (match[2] is None and value.startswith("--")):
+            raise UsageError(
+                f'{argument} has no value; give it one (see "speechre train --help"), or put -- before a file of this '
+                "name"
+            )
         overrides[match[1]] = value
     return rest, overrides

@@ -143,7 +143,9 @@ def _confidence(report: Report) -> dict[str, Any]:
     if curve is None or reliability is None:
         return {"curve_plot": ""}
     ticks = tuple(range(1, len(curve.votes) + 1))
-    votes_plot = line_plot("Scores by votes", _lines(curve.votes), "votes needed", ticks, report.min_votes)
+    votes_plot = ""  # of predictions that say nothing of votes
+    if curve.votes:
+        votes_plot = line_plot("Scores by votes", _lines(curve.votes), "votes needed", ticks, report.min_votes)
     return {
         "curve_plot": line_plot(
             "Scores by threshold",
@@ -152,7 +154,7 @@ def _confidence(report: Report) -> dict[str, Any]:
             (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
             report.threshold,
         ),
-        "votes_plot": votes_plot if curve.votes else "",
+        "votes_plot": votes_plot,
         "curve_note": _curve_note(curve),
         "width_plot": reliability_plot("Reliability, bins of equal width", reliability.equal_width),
         "mass_plot": reliability_plot("Reliability, bins of equal mass", reliability.equal_mass),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechre.data.leaks import find_leaks
@@ -46,7 +46,7 @@ def check_data(plan: Plan, report: Report) -> None:
         # Without a recording nothing can be heard: a warning elsewhere, an error here.
         errors = [issue for issue in issues if issue.severity == "error" or issue.code == "no-audio"]
         for issue in errors:
-            report(str(issue))
+            report(str(replace(issue, severity="error")))
         _report_warnings([issue for issue in issues if issue not in errors], report)
         num_errors += len(errors)
     if num_errors:

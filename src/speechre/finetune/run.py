@@ -23,6 +23,7 @@ from speechre.finetune.prepare import Report, make_parts
 from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
 from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
 from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from speechre.model.device import choose_device
 from speechre.model.folders import prepare_place, replaced_folder
 from speechre.reader.folder import load_text_model
 from speechre.types import Utterance
@@ -61,6 +62,8 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     """
     _check_work(plan, resume)
     prepare_place(plan.output)
+    choose_device(plan.device)
+    make_parts(plan, lambda line: None)  # what it refuses must leave no run behind
     start = load_start(plan.start)
     work = plan.work
     work.mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,8 @@ def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
             "ids name the random choices and the scores of an utterance, so make them differ"
         )
     if not utterances:
-        named = ", ".join(manifests) or "no manifest"
-        raise ConfigError(f"data.{what}: {named} holds no utterance; pass one with --data.{what} PATH")
+        found = f"{', '.join(manifests)} holds no utterance" if manifests else "no manifest is given"
+        raise ConfigError(f"data.{what}: {found}; pass one with --data.{what} PATH")
     return utterances
 
 
