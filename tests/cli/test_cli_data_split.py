@@ -149,3 +149,67 @@ def test_shares_that_cannot_be_met_are_told(tmp_path: Path, capsys: pytest.Captu
     write_manifest(path, [Utterance(f"u{i}", None, f"w{i}", speaker="s" if i < 18 else f"t{i}") for i in range(20)])
     assert main(["data", "split", str(path), "--by", "speaker", "--output", str(tmp_path / "p")]) == 0
     assert "the shares of train are not what was asked for: the largest of 3 groups" in capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+TWO, TUNED = ["--names", "train", "test", "--shares", "3", "1"], ["--names", "fit", "tune", "--shares", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stale"),
+    [
+        ([], TWO, "dev.jsonl"),
+        (TUNED, TWO, "fit.jsonl, tune.jsonl"),
+        (TWO, TUNED, "test.jsonl, train.jsonl"),
+        (["--leave-out"], [], "left-out.jsonl"),
+    ],
+)
+def test_parts_of_another_split_do_not_stay(
+    first: list[str], second: list[str], stale: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "p"
+    assert split(corpus, "--output", str(folder), *first) == 0
+    before = contents(folder)
+    capsys.readouterr()
+    assert split(corpus, "--output", str(folder), *second) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"UsageError: {folder}: {stale} of another split would stay and be taken for a part of this")
+    assert contents(folder) == before
+    for name in stale.split(", "):
+        (folder / name).unlink()
+    assert split(corpus, "--output", str(folder), *second) == 0
+
+
+@pytest.mark.parametrize("report", [None, "no JSON", "[]", '{"parts": ["x"]}'])
+def test_a_part_is_known_by_its_name_too(
+    report: str | None, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    if report is not None:
+        (folder / "split.json").write_text(report)
+    write_manifest(folder / "validation.jsonl", read_manifest(corpus)[:3])
+    assert split(corpus, "--output", str(folder)) == 2
+    assert "validation.jsonl of another split would stay" in capsys.readouterr().err
+    (folder / "validation.jsonl").rename(folder / "mine.jsonl")  # which nobody takes for a part
+    assert split(corpus, "--output", str(folder)) == 0
+    assert len(read_manifest(folder / "mine.jsonl")) == 3
+
+
+def test_a_split_is_made_again_in_its_folder(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    for options in (TUNED, [*TUNED, "--seed", "7"]):
+        assert split(corpus, "--output", str(folder), *options) == 0
+    assert sorted(contents(folder)) == ["fit.jsonl", "split.json", "tune.jsonl"]
+    assert json.loads((folder / "split.json").read_text())["seed"] == 7
+
+
+def test_parts_may_lie_beside_the_manifest(corpus: Path) -> None:
+    dev = corpus.rename(corpus.with_name("dev.jsonl"))  # a part of a published split, say, that is split further
+    before = dev.read_bytes()
+    for _ in range(2):
+        assert split(dev, "--output", str(dev.parent), *TUNED) == 0
+    assert dev.read_bytes() == before

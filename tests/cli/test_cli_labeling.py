@@ -175,6 +175,59 @@ def test_pieces_are_cut(manifest: Path, tmp_path: Path, capsys: Capture) -> None
     assert tasks_of(folder)[2]["data"]["audio"] == "/data/local-files/?d=project/audio/000002.flac"
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_pieces_are_cut_over_no_other_recording(manifest: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "project"
+    command = ["data", "to-label-studio", str(manifest), "--output", str(folder), "--cut-audio"]
+    assert main(command) == 0
+    before = contents(tmp_path)
+    assert main(command) == 0  # the same project again
+    assert contents(tmp_path) == before
+    utterances = read_manifest(manifest)
+    write_manifest(manifest, [utterances[0], utterances[2], utterances[1]])
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    place = folder / "audio" / "000001.flac"
+    assert line == f"UsageError: {place} is another recording of that name; choose an empty folder for the project"
+    assert contents(tmp_path) == before
+
+
+def test_sources_are_not_cut_over(manifest: Path, tmp_path: Path, make_sound: Callable[..., Path]) -> None:
+    """Recordings of the very names that the pieces get, in another sequence."""
+    sounds = [make_sound(f"project/audio/{2 - number:06d}.flac", 0.4, number) for number in range(3)]
+    utterances = read_manifest(manifest)
+    write_manifest(
+        manifest, [replace(u, audio=AudioRef(str(sound))) for u, sound in zip(utterances, sounds, strict=True)]
+    )
+    before = contents(tmp_path)
+    command = ["data", "to-label-studio", str(manifest), "--cut-audio", "--output"]
+    assert main([*command, str(tmp_path / "project")]) == 2
+    assert contents(tmp_path) == before
+    assert main([*command, str(tmp_path / "other")]) == 0
+    assert soundfile.read(tmp_path / "other" / "audio" / "000000.flac")[0] == pytest.approx(
+        soundfile.read(sounds[0])[0], abs=1e-4
+    )
+
+
+def test_a_worklist_leaves_the_recordings_of_another(two: list[str], tmp_path: Path, capsys: Capture) -> None:
+    worklist = tmp_path / "worklist"
+    command = ["data", "agreement", *two, "--worklist", str(worklist), "--cut-audio"]
+    assert main(command) == 0
+    _, second, *rest = read_manifest(two[1])
+    agreed = read_manifest(two[0])[0]
+    write_manifest(two[1], [agreed, replace(second, relations=()), *rest])
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "000000.flac is another recording of that name" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
 def test_another_server_has_the_recordings(manifest: Path, tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "project"
     command = ["data", "to-label-studio", str(manifest), "--output", str(folder)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message, one_line, open_output, print_tables
+from speechre.data.formats.carry import SPLITS
 from speechre.data.near_duplicates import SIMILARITY
 from speechre.data.ties import TRAITS, Trait, check_traits
 from speechre.errors import DataError, UsageError
@@ -91,6 +93,7 @@ def _run_split(args: argparse.Namespace) -> int:
     report = args.output / "split.json"
     for place in (*places.values(), report):
         check_replaces_no_input(place, args.manifests)
+    _check_leaves_no_part(args.output, places, args.manifests[0])
     utterances = read_manifest(args.manifests[0])
     seed = 1 if args.seed is None else args.seed
     try:
@@ -126,6 +129,41 @@ def _part_names(names: Sequence[str] | None, shares: Sequence[float]) -> dict[st
     if len(set(given)) != len(given):
         raise UsageError(f"a part's name stands twice in {' '.join(given)}; name each once")
     return dict(zip(given, shares, strict=True))
+
+
+def _check_leaves_no_part(folder: Path, names: Collection[str], manifest: Path) -> None:
+    """Raises :class:`UsageError` where parts of an earlier split would stay beside the new ones, which may share
+    everything with them: those that its ``split.json`` lists, or that are called as parts usually are.
+
+    Other manifests may stay in the folder; the one that is split often lies there.
+    """
+    others = [name for name in {*_parts_listed(folder / "split.json"), *SPLITS, "left-out"} if name not in names]
+    places = [place for name in sorted(others) if os.path.isfile(place := folder / f"{name}.jsonl")]
+    stale = [place.name for place in places if not _is_same_file(place, manifest)]
+    if stale:
+        raise UsageError(
+            f"{folder}: {', '.join(stale)} of another split would stay and be taken for a part of this one; delete "
+            f"{'it' if len(stale) == 1 else 'them'} or choose another folder"
+        )
+
+
+def _parts_listed(report: Path) -> list[str]:
+    """The parts of an earlier split; none where ``report`` is none of ours, which is replaced as any file is."""
+    from speechre.data.store import read_json
+
+    try:
+        record = read_json(report)
+    except DataError:
+        return []
+    parts = record.get("parts") if isinstance(record, dict) else None
+    return list(parts) if isinstance(parts, dict) else []
+
+
+def _is_same_file(place: Path, manifest: Path) -> bool:
+    try:
+        return os.path.samefile(place, manifest)
+    except OSError:
+        return False  # no such manifest: reading it says so
 
 
 def _split_tables(split: Split) -> Iterator[Table]:

@@ -62,7 +62,7 @@ def _add_import(kinds: Commands) -> None:
         "--audio-output",
         type=Path,
         metavar="DIR",
-        help=f"write recordings that come as arrays or embedded here{_for('audio_output')}",
+        help=f"write recordings that come as arrays or embedded here, over no other file{_for('audio_output')}",
     )
     parser.add_argument("--split", metavar="NAME", help="the split's name (default: what the files say)")
     parser.add_argument("--allow-missing-audio", action="store_true", help="keep utterances that have no recording")
@@ -104,7 +104,7 @@ def _add_export(kinds: Commands) -> None:
         "--audio-output",
         type=Path,
         metavar="DIR",
-        help=f"copy the recordings here, named by id{_for('audio_output', 'export_options')}",
+        help=f"copy the recordings here, named by id, over no other file{_for('audio_output', 'export_options')}",
     )
     parser.add_argument(
         "--audio-as-paths",

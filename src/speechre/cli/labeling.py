@@ -67,7 +67,9 @@ def add_audio(parser: argparse.ArgumentParser) -> None:
         "--audio-url", metavar="URL", help="put before each path under the root, where another server has the files"
     )
     parser.add_argument(
-        "--cut-audio", action="store_true", help="write each utterance's sound to DIR/audio and play that"
+        "--cut-audio",
+        action="store_true",
+        help="write each utterance's sound to DIR/audio, over no other file, and play that",
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, read_audio
+from speechre.data.formats.recordings import write_recordings
 from speechre.data.store import PathLike
 from speechre.errors import AudioError, DataError, UsageError
-from speechre.types import Utterance
+from speechre.types import AudioRef, Utterance
 
 LOCAL_FILES = "/data/local-files/?d="
 """What Label Studio serves from its document root (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT)."""
@@ -61,24 +64,26 @@ def cut_recordings(utterances: Sequence[Utterance], folder: PathLike) -> Mapping
 
     Files are numbered in the sequence of the utterances, as ids need not be names of files. Raises
     :class:`DataError` naming the utterance whose recording cannot be read, :class:`UsageError` when the folder cannot
-    be written.
+    be written, or, before anything is written, when it holds other recordings of these names: those of another project,
+    whose tasks would play a wrong sound, or sources that are still to be read.
     """
+    out: dict[str, Path] = {}
+    recordings: list[tuple[Path, Callable[[], bytes]]] = []
+    for index, utterance in enumerate(utterances):
+        if utterance.audio is not None:
+            out[utterance.id] = Path(folder) / f"{index:06d}.flac"
+            recordings.append((out[utterance.id], partial(_flac_of, utterance.id, utterance.audio)))
+    write_recordings(recordings, "the project")
+    return out
+
+
+def _flac_of(utterance_id: str, audio: AudioRef) -> bytes:
     import soundfile
 
-    folder = Path(folder)
-    out: dict[str, Path] = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, utterance in enumerate(utterances):
-            if utterance.audio is None:
-                continue
-            audio = utterance.audio
-            try:
-                sound = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
-            except AudioError as error:
-                raise DataError(f'utterance "{utterance.id}": {error}') from error
-            out[utterance.id] = folder / f"{index:06d}.flac"
-            soundfile.write(out[utterance.id], sound, SAMPLE_RATE_HZ)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise UsageError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
-    return out
+        sound = read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
+    except AudioError as error:
+        raise DataError(f'utterance "{utterance_id}": {error}') from error
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound, SAMPLE_RATE_HZ, format="FLAC")  # clips, where encode_flac would refuse
+    return buffer.getvalue()

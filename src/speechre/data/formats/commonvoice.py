@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from speechre.data.formats.carry import (
     to_carry,
     to_json,
 )
-from speechre.data.formats.recordings import encode_flac, encode_npy, read_npy, safe_name, window_of, write_bytes
+from speechre.data.formats.recordings import (
+    encode_flac,
+    encode_npy,
+    read_npy,
+    safe_name,
+    window_of,
+    write_bytes,
+    write_recordings,
+)
 from speechre.data.formats.rows import json_items, of_name
 from speechre.data.formats.speechre_json import to_item
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
@@ -40,7 +49,7 @@ _INFO = "dataset_info.json"
 
 def read(source: Path, options: ImportOptions, name: str) -> Imported:
     """See :meth:`Format.read`. ``source`` is one JSON file, or a folder with a file a split. Arrays are looked for in
-    ``audio_dirs``, by default ``audio_npy`` beside the files, and written to ``audio_output``.
+    ``audio_dirs``, by default ``audio_npy`` beside the files, and written to ``audio_output``, over no other recording.
     """
     files = _files(source)
     if options.split is not None and len(files) > 1:
@@ -48,6 +57,7 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
     folders = options.audio_dirs or ((files[0].parent / AUDIO_FOLDER),)
     out: list[Utterance] = []
     places: list[int] = []
+    recordings: list[tuple[Path, Callable[[], bytes]]] = []
     notes: list[str] = []
     num_clipped = 0
     for file in files:
@@ -73,14 +83,19 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
             samples, clipped = read_npy(array)
             num_clipped += bool(clipped)
             path = options.audio_output / f"{safe_name(utterance.id)}.flac"
-            write_bytes(path, encode_flac(samples))
+            recordings.append((path, partial(_flac_of, array)))  # read anew, since all do not fit into memory
             audio = AudioRef(str(path), 0.0, round(len(samples) / 16_000, 3))
             out.append(replace(utterance, audio=with_carried_duration(audio, own)))
     _check_ids(out, source)
+    write_recordings(recordings)
     out = [out[i] for i in sorted(range(len(out)), key=places.__getitem__)]
     if num_clipped:
         notes.append(f"{num_clipped} recordings had samples beyond full scale, which were clipped")
     return Imported(out, notes + offset_notes(out))
+
+
+def _flac_of(array: Path) -> bytes:
+    return encode_flac(read_npy(array)[0])
 
 
 def _files(source: Path) -> list[Path]:
@@ -110,9 +125,9 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
     check_replaces_all(target, "*.json", [_INFO, *(f"{split}.json" for split in splits)])
     keys = [split_order(u.split or DEFAULT_SPLIT) for u in utterances]
     is_sorted = keys == sorted(keys)
-    for index, utterance in enumerate(utterances):
+    own_items = [to_item(utterance, name) for utterance in utterances]  # all, before the first array is written
+    for index, (utterance, item) in enumerate(zip(utterances, own_items, strict=True)):
         split = utterance.split or DEFAULT_SPLIT
-        item = to_item(utterance, name)
         plain = to_utterance(item, split)
         window = window_of(utterance, name)
         assert utterance.audio is not None

@@ -28,7 +28,7 @@ from speechre.data.formats.carry import (
     to_carry,
     to_json,
 )
-from speechre.data.formats.recordings import embedded, safe_name, window_of, write_bytes
+from speechre.data.formats.recordings import embedded, is_written, safe_name, window_of, write_bytes
 from speechre.data.formats.rows import number_at, optional_text, with_other_keys
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
 from speechre.data.store import from_dict, to_dict
@@ -177,11 +177,11 @@ def _audio(
     try:
         target = audio_output / safe_name(name)
         audio_duration_s(content, name=f"the embedded {name}")
-    except (AudioError, DataError) as error:
+        is_there = is_written(target, lambda: content)
+    except (AudioError, DataError, UsageError) as error:  # a row's fault as well: two may embed files of one name
         raise ValueError(str(error)) from error
-    if os.path.exists(target) and target.read_bytes() != content:
-        raise ValueError(f"{target} is another recording of that name; choose an empty folder for --audio-output")
-    write_bytes(target, content)
+    if not is_there:
+        write_bytes(target, content)
     return AudioRef(str(target), start_s, duration_s), target.stem
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -33,6 +34,11 @@ class Window:
         """Whether it is the whole file, up to what manifests round (1 ms)."""
         slack = self.rate_hz / 1000
         return self.start_frame == 0 and self.stop_frame >= self.num_frames - slack
+
+    @property
+    def suffix(self) -> str:
+        """That of a file with this sound alone, as :func:`embedded` makes it."""
+        return Path(self.path).suffix.lower() if self.is_whole else ".flac"
 
 
 def window_of(utterance: Utterance, name: str) -> Window:
@@ -84,9 +90,9 @@ def embedded(utterance: Utterance, name: str) -> tuple[bytes, str, bool]:
     """
     window = window_of(utterance, name)
     if window.is_whole:
-        return Path(window.path).read_bytes(), Path(window.path).suffix.lower(), False
+        return Path(window.path).read_bytes(), window.suffix, False
     assert utterance.audio is not None
-    return encode_flac(read_audio_ref(utterance.audio)), ".flac", True
+    return encode_flac(read_audio_ref(utterance.audio)), window.suffix, True
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -101,6 +107,35 @@ def write_bytes(path: Path, content: bytes) -> None:
             building.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_recordings(recordings: Sequence[tuple[Path, Callable[[], bytes]]], folder: str = "--audio-output") -> None:
+    """Recordings that belong together, each a place and what makes its content, which is held no longer than needed.
+
+    Raises :class:`UsageError`, before anything is written, where one would take the place of another recording.
+    """
+    new = [(path, content) for path, content in recordings if not is_written(path, content, folder)]
+    for path, content in new:
+        if not is_written(path, content, folder):  # two names may be one place, as where letter case does not count
+            write_bytes(path, content())
+
+
+def is_written(path: Path, content: Callable[[], bytes], folder: str = "--audio-output") -> bool:
+    """Whether the recording at ``path`` is this one, byte by byte, as where the same is written a second time.
+
+    Raises :class:`UsageError` where it is another, which is never replaced: it may be the only copy, or one that is
+    still to be read. ``folder`` is what people call the place.
+    """
+    if not os.path.exists(path):
+        return False
+    try:
+        there = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"{path}: cannot be read: {reason}; choose an empty folder for {folder}") from error
+    if there != content():
+        raise UsageError(f"{path} is another recording of that name; choose an empty folder for {folder}")
+    return True
 
 
 def read_npy(path: Path) -> tuple[Samples, int]:
