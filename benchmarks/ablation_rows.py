@@ -1,4 +1,4 @@
-"""The ablation by training: each row a recipe that adds one thing to the row before, each with some seeds, one table.
+"""The ablation by training: each row a recipe that adds what its name says to the row before, with some seeds each.
 
     python benchmarks/ablation_rows.py DEV.jsonl [--rows paper,correct,...] [--seeds 1,2,3] [--beams K]
                                        [--output runs/ablation] [--scores DIR] [--SECTION.KEY VALUE]...

@@ -1,7 +1,8 @@
 """Fine-tuning of the text model: one loop over sentences, spans that are no entity drawn anew in each epoch.
 
 Losses as in SpERT: cross-entropy over the entities and the sampled other spans, binary cross-entropy over the pairs of
-annotated entities, summed over the relation types.
+annotated entities. It is summed over the relation types, where SpERT's own code takes their mean: relations weigh as
+many times more as there are types.
 """
 
 from __future__ import annotations
