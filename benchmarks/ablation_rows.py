@@ -1,14 +1,17 @@
 """The ablation by training: each row a recipe that adds what its name says to the row before, with some seeds each.
 
     python benchmarks/ablation_rows.py DEV.jsonl [--rows paper,correct,...] [--seeds 1,2,3] [--beams K]
-                                       [--output runs/ablation] [--scores DIR] [--SECTION.KEY VALUE]...
+                                       [--output runs/ablation] [--scores DIR] [--train TRAIN.jsonl ...]
+                                       [--SECTION.KEY VALUE]...
 
 Trains what is not there yet (a run that was stopped goes on), scores all of it on the same utterances, and prints the
-table. Models stay in the output folder, and scores there or in ``--scores``, so rows and seeds can be added one at a
-time, on several machines: what is scored is not trained again. Rows before
-"vote" answer by the paper's vote, two of six orders. From "vote" on the vote is weighted and calibrated, fitted on one
-half of the utterances and used on the other, both ways round. Settings after that go to every training, for a first
-look (--train.steps 20) or another machine (--train.device cuda).
+table, and behind it each row's difference to the one before, by a paired bootstrap over utterances (of the seeds that
+both have). With --train both leave out the utterances whose sentence stands there too, or one that is nearly so.
+Models stay in the output folder, and scores there or in ``--scores``, so rows and seeds can be added one at a time,
+on several machines: what is scored is not trained again. Rows before "vote" answer by the paper's vote, two of six
+orders. From "vote" on the vote is weighted and calibrated, fitted on one half of the utterances and used on the
+other, both ways round. Settings after that go to every training, for a first look (--train.steps 20) or another
+machine (--train.device cuda).
 """
 
 from __future__ import annotations
@@ -18,18 +21,21 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablation import PROTOCOL, Bench, Row
+from ablation import PROTOCOL, Answers, Bench, Row
 from speechre.cli.overrides import split_overrides
 from speechre.config import Config, load_config
 from speechre.data.store import read_manifest
 from speechre.errors import SpeechreError, UsageError
 from speechre.evaluate.run import describe_machine
+from speechre.metrics import Counts, per_utterance
+from speechre.significance import paired_bootstrap
 from speechre.vote import PaperVote
+from unseen import shared_ids
 
 ROWS = {
     "paper": "the paper's way",
@@ -43,6 +49,10 @@ ROWS = {
 }
 
 
+Report = Mapping[str, Any]
+"""What a row with a seed scored, and what it was made with."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -53,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beams", type=int, help="default: the recipe's")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--scores", type=Path, help="default: the output folder")
+    parser.add_argument("--train", type=Path, nargs="+", default=[], help="leave out what has sentences of these")
     rest, overrides = split_overrides(list(sys.argv[1:] if argv is None else argv))
     options = parser.parse_args(rest)
     scores = options.scores or options.output
@@ -69,7 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     report = scored(row, model, options.beams, utterances, seed)
                     scores.mkdir(parents=True, exist_ok=True)
                     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(to_markdown(scores))
+        reports = read_scores(scores)
+        print(to_markdown(reports))
+        print("\n" + differences(reports))
+        if options.train:
+            exact, near = shared_ids(utterances, [one for path in options.train for one in read_manifest(path)])
+            print(f"\nWithout {len(exact)} utterances whose sentence is one of training, and {len(near)} nearly so:\n")
+            print(differences(reports, exact | near))
     except SpeechreError as error:
         print(f"ablation_rows: {error}", file=sys.stderr)
         return error.exit_code
@@ -122,14 +139,57 @@ def scored(row: str, model: Path, beams: int | None, utterances: Sequence[Any], 
         "num_left_out": bench.num_left_out,
         "machine": describe_machine(),
         **Row(row, answers, bench.seconds).scored(bench.gold),
+        "counts": counts_of(bench.gold, answers),
     }
 
 
-def to_markdown(scores: Path) -> str:
-    """All rows that were scored there, each with the mean over its seeds. Raises :class:`UsageError` where they are not
-    of one kind.
+def counts_of(gold: Answers, answers: Answers) -> str:
+    """Hits, told and stated triplets of each utterance: ``id:1/2/3``, with blanks between."""
+    found = per_utterance(gold, answers, PROTOCOL)
+    triplets = {name: one.triplet for name, one in found.items()}
+    return " ".join(f"{name}:{c.num_hits}/{c.num_predicted}/{c.num_gold}" for name, c in triplets.items())
+
+
+def _counts(report: Report) -> dict[str, Counts]:
+    pairs = (part.rsplit(":", 1) for part in report["counts"].split())
+    return {name: Counts(*map(int, numbers.split("/"))) for name, numbers in pairs}
+
+
+def differences(reports: Mapping[Path, Report], without: Collection[str] = ()) -> str:
+    """Each row's F1, over all seeds that it has counts of, and its difference to the row before, over the seeds that
+    both have; ``without`` some utterances.
     """
-    reports = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(scores.glob("*.json"))}
+    by_row: dict[str, dict[int, list[Counts]]] = {}
+    for report in reports.values():
+        if "counts" in report:
+            kept = [count for name, count in _counts(report).items() if name not in without]
+            by_row.setdefault(report["row"], {})[report["seed"]] = kept
+    lines = ["| row | F1 | more than the row before (95 % interval) | p |", "|---|---|---|---|"]
+    before: dict[int, list[Counts]] = {}
+    for row, what in ROWS.items():
+        if row not in by_row:
+            continue
+        ours = by_row[row]
+        f1 = sum((count for counts in ours.values() for count in counts), Counts()).f1
+        more, p = "", ""
+        if seeds := sorted(ours.keys() & before.keys()):
+            sides = ({"f1": [count for seed in seeds for count in side[seed]]} for side in (before, ours))
+            found = paired_bootstrap(*sides)["f1"]["f1"]
+            low, high = found.interval.low, found.interval.high
+            more = f"{100 * found.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+            p = f"{found.p_value:.3f}"
+        lines.append(f"| {what} | {100 * f1:.1f} | {more} | {p} |")
+        before = ours
+    return "\n".join(lines)
+
+
+def read_scores(scores: Path) -> dict[Path, Report]:
+    """All that was scored there."""
+    return {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(scores.glob("*.json"))}
+
+
+def to_markdown(reports: Mapping[Path, Report]) -> str:
+    """All rows, each with the mean over its seeds. Raises :class:`UsageError` where they are not of one kind."""
     (first_path, first), *others = reports.items()
     for path, report in others:
         for key in ("beams", "steps", "num_utterances"):

@@ -43,10 +43,9 @@ def test_rows_are_trained_and_scored_once(
     assert script.main([*command, "--rows", "copy,vote"]) == 0
     table = capsys.readouterr().out
     assert "4 utterances (0 over 30 s left out), boundary protocol, beams 1, 1 steps" in table
-    assert [line.split("|")[1].strip() for line in table.splitlines()[-2:]] == [
-        script.ROWS["copy"],
-        script.ROWS["vote"],
-    ]
+    rows = [script.ROWS["copy"], script.ROWS["vote"]]
+    named = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| +")]
+    assert named == [*rows, *rows]  # what they score, and how they differ
     # One training for both rows: the vote comes after it.
     assert sorted(path.name for path in output.iterdir()) == ["copy-5", "copy-5.json", "vote-5.json"]
     report = json.loads((output / "vote-5.json").read_text())
@@ -72,6 +71,26 @@ def test_rows_are_trained_and_scored_once(
     longer.write_text(json.dumps(report | {"steps": 2}))
     assert script.main([*command, "--rows", "copy,vote"]) == 2
     assert f"{longer}: steps 2, but 1 in {scores / 'copy-5.json'}" in capsys.readouterr().err
+
+
+def test_rows_are_compared_utterance_by_utterance(script: ModuleType) -> None:
+    def report(row: str, seed: int, counts: str) -> dict[str, object]:
+        return {"row": row, "seed": seed, "counts": counts}
+
+    reports = {
+        Path("a"): report("paper", 1, "u1:1/2/2 u2:0/1/1 un:seen:1/1/1"),
+        Path("b"): report("correct", 1, "u1:2/2/2 u2:0/1/1 un:seen:0/0/1"),
+        Path("c"): report("correct", 2, "u1:2/2/2 u2:1/1/1 un:seen:1/1/1"),
+        Path("d"): {"row": "vote", "seed": 1},  # from before there were counts
+    }
+    lines = [line.split(" | ") for line in script.differences(reports).splitlines()[2:]]
+    assert [line[0] for line in lines] == [f"| {script.ROWS[row]}" for row in ("paper", "correct")]
+    assert [line[1] for line in lines] == ["50.0", "80.0"]  # of both seeds; the difference is that of seed 1
+    assert lines[1][2].startswith("+7.1 (")
+    assert lines[0][2] == ""
+    without = [line.split(" | ")[1:3] for line in script.differences(reports, {"un:seen"}).splitlines()[2:]]
+    assert without[0][0] == "33.3"
+    assert without[1][1].startswith("+33.3 (")
 
 
 def test_what_makes_no_row(
