@@ -337,5 +337,5 @@ def test_relations_that_the_schema_does_not_allow_are_trained_on_and_reported(tm
 
 
 def test_no_manifest_is_a_usage_fault() -> None:
-    with pytest.raises(ConfigError, match=r"data\.train: no manifest holds no utterance; pass one with --data\.train"):
+    with pytest.raises(ConfigError, match=r"data\.train: no manifest is given; pass one with --data\.train"):
         read_utterances((), "train")
