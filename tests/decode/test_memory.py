@@ -69,6 +69,7 @@ def measured_and_predicted(
         beams=beams,
         transcript_beams=1,
         speeds=(1.0,),
+        second_listener="",
         max_new_tokens=longest,
     )
     sizes = checkpoint.network.config
@@ -110,6 +111,9 @@ def test_more_of_anything_takes_no_less() -> None:
     # So many transcripts are searched at once, whatever the batch.
     assert predicted(16, transcript_beams=64) > predicted(16, transcript_beams=16) == predicted(16, transcript_beams=8)
     assert predicted(16, transcript_beams=8) >= predicted(16)
+    # The model's own adapter hears in the same search, another listener in one of its own.
+    adapted = predicted(second_listener="adapter:", second_speeds=(1.0,))
+    assert adapted == predicted(speeds=(1.0, 1.1)) > predicted(second_listener="other") == once
     # Without the copy constraint every row has logits over the whole vocabulary.
     assert predicted(beams=8, copy_entities=False) > predicted(beams=8)
     padded = predicted_growth_mib(TINY_EN, ModelConfig(exact_length=False), DecodeConfig(), 4, 10.0)
