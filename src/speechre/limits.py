@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,11 @@ if TYPE_CHECKING:
     from speechre.config import Config
 
 _Fits = Callable[[Any], bool]
+
+
+def _are_speeds(speeds: tuple[float, ...]) -> bool:
+    return len(set(speeds)) == len(speeds) <= 8 and all(0.5 <= speed <= 2 for speed in speeds)
+
 
 _RANGES: tuple[tuple[str, _Fits, tuple[str, ...]], ...] = (
     (
@@ -49,17 +53,13 @@ _RANGES: tuple[tuple[str, _Fits, tuple[str, ...]], ...] = (
     ("0 to 30", lambda value: 0 <= value <= 30, ("model.tail_s",)),
     ("0 to 40", lambda value: 0 <= value <= 40, ("augment.gain_db",)),
     ("three numbers, or none", lambda value: len(value) in (0, 3), ("decode.reader_calibration",)),
-    ("0.5 to 2, each once, and eight at most", lambda value: _are_speeds(value), ("decode.second_speeds",)),
+    ("0.5 to 2, each once, and eight at most", _are_speeds, ("decode.second_speeds",)),
     (
         "1 first, then others from 0.5 to 2, each once, and eight at most",
         lambda value: _are_speeds(value) and value[:1] == (1.0,),
         ("decode.speeds",),
     ),
 )
-
-
-def _are_speeds(speeds: tuple[float, ...]) -> bool:
-    return len(set(speeds)) == len(speeds) <= 8 and all(0.5 <= speed <= 2 for speed in speeds)
 
 
 def beyond_limits(config: Config) -> Iterator[tuple[str, Any, str]]:
@@ -72,7 +72,7 @@ def beyond_limits(config: Config) -> Iterator[tuple[str, Any, str]]:
     for expected, fits, names in _RANGES:
         for name in names:
             value = value_of(name)
-            if not fits(value) or (isinstance(value, float) and not math.isfinite(value)):
+            if not fits(value):
                 yield name, value, expected
     num_orders, num_manifests = len(config.model.orders), len(config.data.train)
     if not 1 <= config.train.orders_per_utterance <= num_orders:

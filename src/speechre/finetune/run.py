@@ -63,7 +63,8 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     _check_work(plan, resume)
     prepare_place(plan.output)
     choose_device(plan.device)
-    make_parts(plan, lambda line: None)  # what it refuses must leave no run behind
+    if not resume:
+        make_parts(plan, lambda line: None)  # what it refuses must leave no run behind
     start = load_start(plan.start)
     work = plan.work
     work.mkdir(parents=True, exist_ok=True)
