@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 import speechre
-from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio_files import find_audio_files
 from speechre.cli.options import speed_list
 from speechre.decode.engine import Timing
 from speechre.extract.extractor import Extractor

@@ -22,7 +22,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from extraction import SAMPLES, STAGES, machine
-from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio_files import find_audio_files
 from speechre.decode.engine import Timing
 from speechre.evaluate.development import every_nth
 from speechre.extract.extractor import Extractor

@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from speechre.audio import SAMPLE_RATE_HZ, find_audio_files, read_audio
+from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio_files import find_audio_files
 from speechre.evaluate.run import describe_machine
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL

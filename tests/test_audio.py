@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import struct
@@ -18,8 +17,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, find_audio_files, from_array, read_audio, read_blocks
-from speechre.errors import AudioError, UsageError
+from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, from_array, read_audio, read_blocks
+from speechre.errors import AudioError
 
 FORMATS = [
     ("WAV", "PCM_U8", 0.02),
@@ -444,45 +443,6 @@ def test_from_array_does_not_touch_or_share_the_original() -> None:
     sound = from_array(original, 16000)
     sound[:] = 0
     assert original.any()
-
-
-def test_find_audio_files(tmp_path: Path) -> None:
-    for name in ("b.wav", "a.FLAC", "sub/c.opus", "sub/deep/d.mp3", "notes.txt", ".hidden.wav", ".git/e.wav"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    names = [path.relative_to(tmp_path).as_posix() for path in find_audio_files([tmp_path, tmp_path / "b.wav"])]
-    assert names == ["a.FLAC", "b.wav", "sub/c.opus", "sub/deep/d.mp3"]
-    assert find_audio_files([tmp_path / "notes.txt"]) == [tmp_path / "notes.txt"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match=r"folder .*none holds no audio file; expected one of \.wav \.flac"):
-        find_audio_files([tmp_path / "b.wav", tmp_path / "none"])
-    with pytest.raises(UsageError, match="no such file or folder"):
-        find_audio_files([tmp_path / "missing"])
-    with pytest.raises(UsageError, match="no audio file given"):
-        find_audio_files([])
-
-
-def test_a_file_is_found_once_whatever_it_is_called(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "a.wav").touch()
-    (tmp_path / "link.wav").symlink_to(tmp_path / "sub" / "a.wav")
-    other = tmp_path / "sub" / ".." / "sub" / "a.wav"
-    assert find_audio_files([other, tmp_path, tmp_path / "link.wav"]) == [other]
-
-
-def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "shut").mkdir()
-    (tmp_path / "a.wav").touch()
-    scandir = os.scandir
-
-    def deny(path: str) -> object:  # a test may run as root, whom no mode keeps out
-        if str(path).endswith("shut"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", deny)
-    with pytest.raises(UsageError, match=r"folder .*shut cannot be looked into: Permission denied; make it readable"):
-        find_audio_files([tmp_path])
 
 
 @pytest.mark.parametrize("module", ["soundfile", "soxr"])

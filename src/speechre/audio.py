@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechre.containers import MAX_CHANNELS, Container, inspect_container
-from speechre.errors import AudioError, UsageError
+from speechre.errors import AudioError
 from speechre.types import AudioRef
 
 try:
@@ -46,12 +46,6 @@ WINDOW_SLACK_S = 0.02
 MAX_PEAK = 100.0
 """Float samples lie in -1..1 (lossy codecs overshoot a little); a peak above this is a fault of scale."""
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
-UNREAD_SUFFIXES = (
-    *(".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv", ".avi", ".3gp", ".amr", ".aif", ".aiff", ".au", ".caf"),
-    *(".wv", ".ape", ".spx", ".mka", ".m4v", ".m4b"),
-)
-"""Of other recordings, audio or video."""
 _PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 # What is decoded. ADPCM is left out on purpose: libsndfile 1.2.2 has an open fault there.
 CODECS: dict[str, frozenset[str]] = {
@@ -184,55 +178,6 @@ def audio_frames(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str |
     name = name or _name_of(source)
     with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
         return int(decoder.frames), int(decoder.samplerate)
-
-
-def find_audio_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The audio files that ``paths`` name: files as they are, folders with all below them, sorted, each file
-    once, under the name that it came by first.
-
-    In a folder the extension decides (``SUFFIXES``), and hidden files and folders are left out. Raises
-    :class:`UsageError` on a path that does not exist, on a folder without an audio file or one that cannot be
-    looked into, and when no path is given.
-    """
-    found: dict[str, Path] = {}  # by where a file really lies
-    is_empty = True
-    for path in map(Path, paths):
-        is_empty = False
-        if os.path.isdir(path):
-            below = sorted(_walk(path))
-            if not below:
-                raise UsageError(f"folder {path} holds no audio file; expected one of {' '.join(SUFFIXES)}")
-            for one in below:
-                found.setdefault(os.path.realpath(one), one)
-        elif os.path.exists(path):
-            found.setdefault(os.path.realpath(path), path)
-        else:
-            raise UsageError(f"{path}: no such file or folder; check the path")
-    if is_empty:
-        raise UsageError("no audio file given; name at least one file or folder")
-    return list(found.values())
-
-
-def find_unread_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files in the folders among ``paths`` that are audio or video by their names, but of formats that are not
-    read.
-    """
-    folders = [path for path in map(Path, paths) if os.path.isdir(path)]
-    return sorted({one for folder in folders for one in _walk(folder, UNREAD_SUFFIXES)})
-
-
-def _walk(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise UsageError(
-            f"folder {error.filename} cannot be looked into: {error.strerror}; make it readable, or name the files "
-            "that you want"
-        ) from error
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(suffixes):
-                yield Path(parent, name)
 
 
 # --- opening ------------------------------------------------------------------------------------------------

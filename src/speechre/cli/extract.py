@@ -93,7 +93,7 @@ _SHOWN = 5
 
 def report_left_out(paths: Iterable[Path]) -> None:
     """Recordings in folders whose format is not read are named, not passed over in silence."""
-    from speechre.audio import find_unread_files
+    from speechre.audio_files import find_unread_files
 
     unread = find_unread_files(paths)
     if unread:
@@ -103,7 +103,7 @@ def report_left_out(paths: Iterable[Path]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract; 1 if a recording failed."""
-    from speechre.audio import find_audio_files
+    from speechre.audio_files import find_audio_files
     from speechre.extract.vad import check_detector
 
     check_detector(args.vad)

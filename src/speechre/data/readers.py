@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speechre.audio import SUFFIXES, audio_duration_s
+from speechre.audio import audio_duration_s
+from speechre.audio_files import SUFFIXES
 from speechre.data.formats.carry import FIELD, from_carry
 from speechre.data.formats.rows import json_items, with_other_keys
 from speechre.data.record import Fault, is_number, only_place, record_faults

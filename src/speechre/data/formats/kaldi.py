@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from speechre.audio import SAMPLE_RATE_HZ, SUFFIXES
+from speechre.audio import SAMPLE_RATE_HZ
+from speechre.audio_files import SUFFIXES
 from speechre.data.formats.carry import FIELD, Losses, collect, json_cell, to_carry, to_json
 from speechre.data.formats.recordings import Window, window_of
 from speechre.data.formats.rows import text_lines
