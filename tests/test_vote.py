@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechre.calibration import Calibration
 from speechre.config import DecodeConfig
-from speechre.errors import ConfigError, UsageError
+from speechre.errors import ConfigError, SpeechreError, UsageError
 from speechre.metrics import normalize_text
 from speechre.orders import ORDERS
 from speechre.types import Entity, Triplet
@@ -82,10 +82,15 @@ def test_paper_vote_listens_to_the_best_hypothesis_only() -> None:
     assert vote(beams, PaperVote()) == ()
 
 
-def test_one_order_alone_keeps_what_it_wrote_as_in_the_released_code() -> None:
-    assert vote(greedy(hrt=[ANNA, BERT]), PaperVote(min_votes=2)) == (ANNA, BERT)
-    # Two of three votes: 2 >= 4 / 2. Half a quorum, not none.
-    assert vote(greedy(hrt=[ANNA], htr=[ANNA], rht=[BERT]), PaperVote(min_votes=4)) == (ANNA,)
+@pytest.mark.parametrize("min_votes", [1, 2, 3, 6, 7])
+def test_one_order_alone_keeps_what_it_wrote_as_in_the_released_code(min_votes: int) -> None:
+    assert vote(greedy(hrt=[ANNA, BERT]), PaperVote(min_votes)) == (ANNA, BERT)
+
+
+def test_asking_for_more_votes_never_keeps_more() -> None:
+    written = greedy(hrt=[ANNA, BERT, CARLA], htr=[ANNA, BERT], rht=[ANNA])
+    kept = [vote(written, PaperVote(min_votes)) for min_votes in range(1, 8)]
+    assert kept == [(ANNA, BERT, CARLA), (ANNA, BERT), *[(ANNA,)] * 5]
 
 
 # -- the weighted rule
@@ -169,7 +174,7 @@ def test_more_support_is_never_less_confidence(curve: Calibration, one: float, o
 
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_log_probability_is_an_error(score: float) -> None:
-    with pytest.raises(UsageError, match=r'order "htr", hypothesis 1: score (nan|inf) is not a log-probability'):
+    with pytest.raises(SpeechreError, match=r'order "htr", hypothesis 1: score (nan|inf) is not a log-probability'):
         vote({"hrt": [], "htr": [Hypothesis((), -1.0), Hypothesis((ANNA,), score)]}, PaperVote())
 
 

@@ -53,4 +53,4 @@ class CheckpointError(SpeechreError):
 
 
 class TrainingError(SpeechreError):
-    """A training that cannot go on: its loss is no longer a number."""
+    """A training that cannot go on: its loss or its gradient is no longer a number."""

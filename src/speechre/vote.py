@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from speechre.calibration import Calibration
 from speechre.config import DecodeConfig
-from speechre.errors import ConfigError, UsageError
+from speechre.errors import ConfigError, SpeechreError
 from speechre.metrics import normalize_text
 from speechre.orders import ORDERS, select_orders
 from speechre.types import Entity, Triplet
@@ -42,10 +42,10 @@ class Ballot:
 
     @classmethod
     def of(cls, order: str, hypotheses: Sequence[Hypothesis]) -> Ballot:
-        """Believes by the softmax of scores. Raises :class:`UsageError` on one that is no log-probability."""
+        """Believes by the softmax of scores. Raises :class:`SpeechreError` on one that is no log-probability."""
         for rank, hypothesis in enumerate(hypotheses):
             if math.isnan(hypothesis.score) or hypothesis.score == math.inf:
-                raise UsageError(
+                raise SpeechreError(
                     f'order "{order}", hypothesis {rank}: score {hypothesis.score} is not a log-probability; '
                     "check the model's output for overflow"
                 )
@@ -57,8 +57,8 @@ class PaperVote:
     """The paper's rule: a triplet stays if at least ``min_votes`` orders wrote the identical five strings.
 
     Texts, types and relation must agree letter by letter but for outer white space; only each order's best
-    hypothesis votes. With fewer orders than ``min_votes`` half of ``min_votes`` is enough, as in the released
-    code, so that one order alone keeps what it wrote. Confidence is votes over orders.
+    hypothesis votes. Where there are fewer orders than ``min_votes``, all of them must agree, so that one order alone
+    keeps what it wrote, as in the released code. Confidence is votes over orders.
     """
 
     min_votes: int = 2
@@ -71,7 +71,7 @@ class PaperVote:
         """The triplets that stay, in the sequence they were first written. The paper has no reader: ``read`` does not
         count.
         """
-        needed = self.min_votes if self.min_votes <= len(ballots) else self.min_votes / 2
+        needed = min(self.min_votes, len(ballots))
         for mentions in _group(ballots, _identical):
             orders = _voters(mentions)
             if orders and len(orders) >= needed:
@@ -139,8 +139,8 @@ def vote(
     triplet that stands twice in a hypothesis counts once. ``read`` is what a text reader believes of the
     transcript, its beliefs as confidences; ``None`` where there is no reader.
 
-    Raises :class:`UsageError` on an unknown order, on no order at all and on a score that is no
-    log-probability.
+    Raises :class:`UsageError` on an unknown order and on no order at all, and :class:`SpeechreError` on a score that
+    is no log-probability.
     """
     # A stable sort: equal confidences stay in the sequence they were first written.
     return tuple(sorted(rule(_ballots(hypotheses), read), key=lambda triplet: -(triplet.confidence or 0.0)))

@@ -98,6 +98,15 @@ def test_the_shipped_model_takes_what_was_predicted(
     assert beams > 1 or predicted / FACTOR < measured
 
 
+def test_a_transcript_may_be_as_long_as_the_engine_lets_it_be() -> None:
+    """The silence behind a recording counts: with it goes the limit of the transcript, not only what is heard."""
+    decode = DecodeConfig(copy_entities=False)
+    tail, none = (predicted_growth_mib(TINY_EN, ModelConfig(tail_s=tail_s), decode, 4, 2.0) for tail_s in (3.0, 0.0))
+    more_frames, more_tokens = 4 * 150, 4 * 30
+    floats = 2 * TINY_EN.decoder_layers * TINY_EN.d_model * 1.5 * (more_frames + more_tokens)
+    assert tail - none > 0.9 * floats * 4 / 2**20
+
+
 def test_more_of_anything_takes_no_less() -> None:
     def predicted(batch: int = 4, seconds: float = 10.0, **decode: object) -> float:
         config = dataclasses.replace(DecodeConfig(), **decode)  # type: ignore[arg-type]

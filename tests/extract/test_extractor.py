@@ -158,6 +158,18 @@ def test_failures_are_named_or_raised(extractor: Extractor, wav: Path, tmp_path:
         extractor(Utterance("u1", None))
 
 
+def test_a_fault_of_decoding_is_not_told_of_the_recording_that_is_read_meanwhile(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path / f"{n}.wav", tones(n, 1.0)) for n in range(4)]
+    extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=2)
+    monkeypatch.setattr(extractor.engine, "decode", lambda *_: (_ for _ in ()).throw(UsageError("of decoding")))
+    told: list[str] = []
+    with pytest.raises(UsageError, match="of decoding"):
+        list(extractor.extract_many(files, lambda name, error: told.append(name)))
+    assert told == []
+
+
 def test_what_is_no_recording_is_reported_like_one_that_cannot_be_heard(extractor: Extractor, wav: Path) -> None:
     failed: list[str] = []
     sources: list[Any] = [wav, None, (np.zeros((3, 4, 5)), RATE), (np.zeros(100), None), wav]

@@ -72,6 +72,34 @@ def test_leaving_the_pool_stops_its_workers(files: list[Path], tiny_model_dir: P
     assert pool._stop.is_set()
 
 
+class Chatty:
+    """Tells more progress than a pipe holds."""
+
+    def extract_many(
+        self, files: list[Path], on_error: object, on_progress: Callable[[str, float], None]
+    ) -> list[None]:
+        for second in range(4000):
+            on_progress("a recording with quite a long name.wav", float(second))
+        return []
+
+
+def test_progress_that_nobody_reads_any_more_keeps_nobody_from_leaving(files: list[Path]) -> None:
+    def break_off(name: str, second: float) -> None:
+        raise BrokenPipeError
+
+    def leave() -> None:
+        with (
+            pytest.raises(BrokenPipeError),
+            WorkerPool(1, Chatty) as pool,  # type: ignore[arg-type]
+        ):
+            list(pool.extract_many(files[:1], on_progress=break_off))
+
+    thread = threading.Thread(target=leave, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def die() -> Extractor:
     os._exit(9)
 

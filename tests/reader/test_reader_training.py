@@ -110,3 +110,12 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
     assert factors[2:] == sorted(factors[2:], reverse=True)
     assert rate_factor(10, 10, 0.2) == 0.0
     assert rate_factor(0, 10, 0.0) == 1.0
+
+
+def test_a_gradient_that_is_no_number_ends_the_training(settings: TextTraining, sentences: list[Utterance]) -> None:
+    network, tokenizer = build_network(settings, CONLL04)
+    examples = make_examples(sentences, tokenizer, CONLL04, print)
+    network.entity_classifier.bias.register_hook(lambda gradient: torch.full_like(gradient, torch.inf))
+    with pytest.raises(TrainingError, match=r"the gradient is nan|the gradient is inf"):
+        train(network, examples, settings, tokenizer.pad_id)
+    assert all(torch.isfinite(weight).all() for weight in network.parameters())

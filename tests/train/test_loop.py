@@ -211,6 +211,17 @@ def test_a_loss_that_is_no_number_names_the_utterances(tmp_path: Path) -> None:
     assert find_state(tmp_path / "checkpoint") is None
 
 
+def test_a_gradient_that_is_no_number_ends_the_training_before_it_moves_a_weight(tmp_path: Path) -> None:
+    network, sequencer = fresh()
+    weight = network.whisper.decoder.layer_norm.weight
+    weight.register_hook(lambda gradient: torch.full_like(gradient, math.nan))
+    before = weight.detach().clone()
+    with pytest.raises(TrainingError, match=r"the gradient of step 1 is nan \(utterances u\d, u\d\); start a new run"):
+        run_training(run_config(), network, sequencer, four_examples(), tmp_path)
+    assert torch.equal(weight, before)
+    assert find_state(tmp_path / "checkpoint") is None
+
+
 @pytest.mark.parametrize("device", ["warp", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device: str, tmp_path: Path) -> None:
     config = load_config("smoke", {"data.train": "never read.jsonl", "train.device": device})

@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 
 from speechre.config import ADAPTED, DecodeConfig, ModelConfig
-from speechre.decode.transcripts import ROWS_AT_ONCE
+from speechre.decode.alignment import FRAME_S
+from speechre.decode.transcripts import ROWS_AT_ONCE, max_transcript_tokens
 from speechre.model.heap import trim_heap
 from speechre.model.log_mel import WINDOW_SAMPLES
 from speechre.model.relation_head import CHANNELS
@@ -26,7 +27,6 @@ from speechre.model.weights import WhisperConfig
 
 _MIB = 2**20
 _FLOAT_BYTES = 4
-_FRAMES_PER_S = 50
 _WINDOW_S = WINDOW_SAMPLES / 16_000
 # Buffers of the libraries that come with the first batch, whatever its size; measured.
 _FIRST_BATCH_MIB = 20.0
@@ -59,11 +59,10 @@ def predicted_growth_mib(
         speeds = (*speeds, *(decode.second_speeds or decode.speeds))
     duration_s = min(_WINDOW_S, duration_s / slowest)
     heard_s = min(_WINDOW_S, duration_s + model.tail_s) if model.exact_length else _WINDOW_S
-    longest = round(heard_s * _FRAMES_PER_S)
-    num_frames = batch_size * longest
+    longest = round(heard_s / FRAME_S)
     hearing = _hearing_floats(sizes, longest)
-    writing = _writing_floats(sizes, model, decode, batch_size, num_frames, duration_s, len(speeds))
-    heard = len(speeds) * num_frames * (2 * sizes.num_mel_bins + sizes.d_model)  # features and states of all
+    writing = _writing_floats(sizes, model, decode, batch_size, longest, len(speeds))
+    heard = len(speeds) * batch_size * longest * (2 * sizes.num_mel_bins + sizes.d_model)  # features and states of all
     return _FIRST_BATCH_MIB + (heard + max(hearing, writing)) * _FLOAT_BYTES / _MIB
 
 
@@ -80,18 +79,20 @@ def _writing_floats(
     model: ModelConfig,
     decode: DecodeConfig,
     batch_size: int,
-    num_frames: int,
-    duration_s: float,
+    longest: int,
     num_speeds: int,
 ) -> float:
     """Decoder rows: cross-attention memory, prompts, what each row writes, and logits. The transcripts' search, of all
-    speeds at once, and that of the orders come one after the other: the wider one counts.
+    speeds at once, and that of the orders come one after the other: the wider one counts. ``longest`` is in encoder
+    frames, of one recording.
     """
+    num_frames = batch_size * longest
     token = 2.0 * sizes.decoder_layers * sizes.d_model  # keys and values of all layers
     num_rows = batch_size * len(decode.orders) * decode.beams
     num_transcript = 0
     if model.transcript:
-        num_transcript = min(decode.max_transcript_tokens, sizes.max_target_positions // 2, 16 + int(10 * duration_s))
+        most = min(decode.max_transcript_tokens, sizes.max_target_positions // 2)
+        num_transcript = max_transcript_tokens(longest, most)
     num_new = min(decode.max_new_tokens, sizes.max_target_positions)
     is_copying = decode.constrained and decode.copy_entities and model.transcript
     num_words = min(sizes.vocab_size, batch_size * num_transcript + 32) if is_copying else sizes.vocab_size

@@ -39,10 +39,14 @@ from speechre.model.tokenizer import Tokenizer
 ROWS_AT_ONCE = 40
 """Beams of a search for transcripts; more would gain nothing, and take memory (docs/performance.md)."""
 
-# Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that is a loop.
-_TOKENS_PER_S = 10
+# Speech has 3 to 5 of Whisper's tokens a second; a transcript far longer than that, of ten (50 frames), is a loop.
+_FRAMES_PER_TOKEN = 5
 _TOKENS_MIN = 16
-_FRAME_S = 0.02
+
+
+def max_transcript_tokens(num_frames: int, longest: int) -> int:
+    """The most tokens of a transcript of so many encoder frames of 20 ms, ``longest`` at most."""
+    return min(longest, _TOKENS_MIN + num_frames // _FRAMES_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class TranscriptWriter:
 
     def _limits(self, num_frames: Sequence[int]) -> list[int]:
         """The most tokens for each of so many encoder frames."""
-        return [min(self._longest, _TOKENS_MIN + int(n * _FRAME_S * _TOKENS_PER_S)) for n in num_frames]
+        return [max_transcript_tokens(n, self._longest) for n in num_frames]
 
     def write(self, rows: DecoderRows, hidden_BD: Tensor, num_frames: Sequence[int]) -> list[tuple[Generation, ...]]:
         """One greedy transcript each, of which ``rows`` then hold the tokens. Its log-probability is not known: 0."""

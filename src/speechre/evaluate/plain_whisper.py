@@ -1,7 +1,7 @@
-"""Transcripts of a plain Whisper, as it was before any training here, and the files that keep them.
+"""Transcripts of a plain Whisper, as it was before any training here: what benchmarks compare with.
 
-Greedy, without timestamps, every recording padded to 30 s: Whisper as it was trained (Radford et al. 2022). A file of
-transcripts holds one object a line with ``id`` and ``transcript``; so do the predictions of ``speechre evaluate``.
+Greedy, without timestamps, every recording padded to 30 s: Whisper as it was trained (Radford et al. 2022). What one
+writes may be kept in files (:mod:`speechre.data.transcripts`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ
+from speechre.decode.transcripts import max_transcript_tokens
 from speechre.model.backbone import KeyValues, Whisper
 from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.rows import DecoderRows
 from speechre.model.tokenizer import Tokenizer
 from speechre.model.weights import WhisperWeights, load_whisper
 
-# Speech has 3 to 5 tokens a second; what is far longer is a loop, and is cut.
-_TOKENS_PER_S = 10
-_TOKENS_MIN = 16
+_SAMPLES_PER_FRAME = 320  # of the encoder, 20 ms
 
 
 class Transcriber:
@@ -53,7 +51,7 @@ class Transcriber:
         mel_BMF = torch.stack([log_mel(clip, num_mel_bins, exact_length=False) for clip in clips]).to(device)
         cross = self._whisper.decoder.cross_memory(self._whisper.encoder(mel_BMF))
         longest = self._whisper.config.max_target_positions // 2
-        limits = [min(longest, _TOKENS_MIN + _TOKENS_PER_S * len(clip) // SAMPLE_RATE_HZ) for clip in clips]
+        limits = [max_transcript_tokens(len(clip) // _SAMPLES_PER_FRAME, longest) for clip in clips]
         return [self._tokenizer.decode_text(ids).strip() for ids in self._write(cross, limits)]
 
     def _write(self, cross: list[KeyValues], limits: Sequence[int]) -> list[list[int]]:

@@ -334,20 +334,26 @@ class Extractor:
         for number, source in enumerate(sources):
             name = source_name(source, number)
             job: _Job | None = None
-            try:
-                job = _Job(name, open_recording(source, number))
-                for chunk in self._chunks(job):
-                    waiting.append((job, chunk))
-                    if self._batching.is_full([one.duration_s for _, one in waiting if one is not None]):
-                        yield from self._decode(waiting, on_progress)
-                        waiting = []
-            except (AudioError, UsageError) as error:  # a sound, or something else, that cannot be heard
-                if on_error is None:
-                    raise
-                on_error(name, error)
-                waiting = [item for item in waiting if item[0] is not job]
-                continue
-            waiting.append((job, None))
+            chunks: Iterator[Chunk] = iter(())
+            while True:
+                # Only reading stands in here: a fault of decoding is of what waited, and not of this recording.
+                try:
+                    if job is None:
+                        job = _Job(name, open_recording(source, number))
+                        chunks = self._chunks(job)
+                    chunk = next(chunks, None)
+                except (AudioError, UsageError) as error:  # a sound, or something else, that cannot be heard
+                    if on_error is None:
+                        raise
+                    on_error(name, error)
+                    waiting = [item for item in waiting if item[0] is not job]
+                    break
+                waiting.append((job, chunk))
+                if chunk is None:
+                    break
+                if self._batching.is_full([one.duration_s for _, one in waiting if one is not None]):
+                    yield from self._decode(waiting, on_progress)
+                    waiting = []
             if all(chunk is None for _, chunk in waiting):
                 yield from self._decode(waiting, on_progress)
                 waiting = []

@@ -70,6 +70,7 @@ _worker: _Worker | SpeechreError | None = None
 def _start(make: Callable[[], Extractor], num_threads: int, progress: Any, stop: Any) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the pool
+    progress.cancel_join_thread()  # a parent that has stopped reading must not keep this process from ending
     torch.set_num_threads(num_threads)
     try:
         _worker = _Worker(make, progress, stop)

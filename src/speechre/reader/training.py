@@ -128,7 +128,7 @@ def train(
 ) -> None:
     """Train ``network`` in place; it ends in evaluation mode. The same seed and machine give the same weights.
 
-    Raises :class:`TrainingError` when the loss is no longer a number.
+    Raises :class:`TrainingError` when the loss or its gradient is no longer a number.
     """
     optimizer = _make_optimizer(network, settings)
     in_bfloat16 = choose_precision(settings.precision, network.device.type) == "bf16"
@@ -146,17 +146,22 @@ def train(
                     entity_loss, relation_loss = batch_losses(network, batch, epoch, settings, pad_id)
                     loss = entity_loss + relation_loss
                 if not torch.isfinite(loss):
-                    ids = ", ".join(example.id for example in batch)
-                    raise TrainingError(f"the loss is {loss.item()} (utterances {ids}); lower the learning rates")
+                    raise TrainingError(f"the loss is {loss.item()}{_advice(batch)}")
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+                norm = float(nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm))
+                if not math.isfinite(norm):  # one such step and all weights are lost
+                    raise TrainingError(f"the gradient is {norm}{_advice(batch)}")
                 optimizer.step()
                 schedule.step()
                 losses.append((entity_loss.item(), relation_loss.item()))
             entity_mean, relation_mean = (sum(column) / len(column) for column in zip(*losses, strict=True))
             report(f"epoch {epoch + 1}/{settings.epochs}  entities {entity_mean:.4f}  relations {relation_mean:.4f}")
     network.eval()
+
+
+def _advice(batch: Sequence[Example]) -> str:
+    return f" (utterances {', '.join(example.id for example in batch)}); lower the learning rates"
 
 
 def rate_factor(step: int, num_steps: int, warmup: float) -> float:

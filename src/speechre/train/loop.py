@@ -266,15 +266,18 @@ def _train_step(
     with autocast():
         loss = compute_loss(network, samples, sequencer, config, teacher)
     if not torch.isfinite(loss.total):
-        ids = ", ".join(sample.example.id for sample in samples)
-        raise TrainingError(
-            f"the loss of step {step + 1} is {loss.total.item()} (utterances {ids}); start a new run with a "
-            "lower train.learning_rate or with train.precision no"
-        )
+        raise TrainingError(f"the loss of step {step + 1} is {loss.total.item()}{_advice(samples)}")
     accelerator.backward(loss.total)
-    norm = accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm)
+    norm = float(accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm))
+    if not math.isfinite(norm):  # one such step and all weights are lost
+        raise TrainingError(f"the gradient of step {step + 1} is {norm}{_advice(samples)}")
     optimizer.step()
-    return loss, float(norm)
+    return loss, norm
+
+
+def _advice(samples: Sequence[Sample]) -> str:
+    ids = ", ".join(sample.example.id for sample in samples)
+    return f" (utterances {ids}); start a new run with a lower train.learning_rate or with train.precision no"
 
 
 def _progress_line(row: dict[str, Any], steps: int, seconds_per_step: float) -> str:
