@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechre.audio import read_audio_ref
 from speechre.cli import main
+from speechre.data.formats.carry import to_carry
+from speechre.data.formats.huggingface import from_row, to_row
 from speechre.data.formats.recordings import is_written, write_recordings
 from speechre.data.formats.table import FORMATS, ExportOptions, ImportOptions
 from speechre.data.store import read_manifest, write_manifest
+from speechre.data.validate import validate_manifest
 from speechre.errors import DataError, UsageError
 from speechre.types import AudioRef, Utterance
 from tests.conftest import noise
@@ -195,6 +199,80 @@ def test_an_embedded_recording_replaces_no_other(
     assert theirs.read_bytes() == before
     for _ in range(2):
         assert main([*arguments, "--audio-output", str(tmp_path / "new")]) == 0
+
+
+def through_parquet(utterances: list[Utterance], folder: Path, **options: bool) -> tuple[list[str], list[Utterance]]:
+    """What the writer says, and what the reader reads, twice: the recordings are there the second time."""
+    pytest.importorskip("pyarrow")
+    fmt = FORMATS["huggingface"]
+    notes = fmt.write(folder / "hf", utterances, ExportOptions(**options))
+    first, second = (fmt.read(folder / "hf", ImportOptions(audio_output=folder / "new")) for _ in range(2))
+    assert first == second
+    return notes, first.utterances
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+@pytest.mark.parametrize("duration_s", [0.5, None])
+def test_an_embedded_window_is_the_whole_of_its_file(
+    duration_s: float | None, is_plain: bool, make_sound: Callable[..., Path], tmp_path: Path
+) -> None:
+    audio = AudioRef(str(make_sound("talk.wav", 3.0)), 2.25, duration_s)
+    heard = read_audio_ref(audio)
+    notes, (back,) = through_parquet([Utterance("u", audio, "x")], tmp_path, is_plain=is_plain)
+    assert back.audio is not None
+    assert (back.audio.start_s, back.audio.duration_s) == (0.0, duration_s)
+    assert np.array_equal(read_audio_ref(back.audio), heard)
+    write_manifest(tmp_path / "back.jsonl", [back])
+    assert [issue.code for issue in validate_manifest(tmp_path / "back.jsonl")] == []
+    assert "1 recordings are windows of longer files; they were cut out as FLAC" in notes
+
+
+def test_a_window_that_an_earlier_export_kept_beside_the_cut_sound_is_not_used(
+    make_sound: Callable[..., Path], tmp_path: Path
+) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    row = to_row(Utterance("u", AudioRef(str(make_sound("talk.wav", 3.0)), 2.25, 0.5), "x"))
+    plain = from_row(row, folder=tmp_path, audio_output=tmp_path / "old")
+    assert plain.audio is not None
+    was = replace(plain, audio=replace(plain.audio, start_s=2.25), split="train")
+    (tmp_path / "hf").mkdir()
+    rows = [row | {"speechre": json.dumps(to_carry(was, plain))}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "hf" / "part.parquet")
+    options = ImportOptions(audio_output=tmp_path / "new")
+    (back,) = FORMATS["huggingface"].read(tmp_path / "hf", options).utterances
+    assert (back.audio.start_s, back.audio.duration_s, back.split) == (0.0, 0.5, "train")
+
+
+def test_recordings_of_one_name_get_names_of_their_own(make_sound: Callable[..., Path], tmp_path: Path) -> None:
+    """Also where letter case does not count, where an id is the name of another, and where an id names no file."""
+    names = {"a": "s1/001.wav", "b": "s2/001.wav", "c": "s3/B.wav", "d": "s4/d.wav", "e/1": "s5/001.wav"}
+    utterances = [
+        Utterance(name, AudioRef(str(make_sound(path, 0.3, seed))), "x")
+        for seed, (name, path) in enumerate(names.items())
+    ]
+    _, back = through_parquet(utterances, tmp_path)
+    assert [Path(u.audio.path).name for u in back] == ["001.wav", "b.wav", "c.wav", "d.wav", "001-2.wav"]
+    for old, new in zip(utterances, back, strict=True):
+        assert new.id == old.id
+        assert Path(new.audio.path).read_bytes() == Path(old.audio.path).read_bytes()
+
+
+def test_rows_of_others_may_share_a_file_name(make_sound: Callable[..., Path], tmp_path: Path) -> None:
+    """As where somebody embedded s1/001.wav and s2/001.wav; without ids the second is called after its row."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    contents = [make_sound(f"{n}.wav", 0.3, n).read_bytes() for n in range(2)]
+    for ids, expected in ((["x", "y"], ["x", "y"]), ([None, None], ["001", "train-2"])):
+        rows = [
+            {"id": name, "audio": {"bytes": content, "path": "001.wav"}, "text": "Hi."}
+            for name, content in zip(ids, contents, strict=True)
+        ]
+        source, audio = tmp_path / "train.parquet", tmp_path / str(ids[0])
+        parquet.write_table(pa.Table.from_pylist(rows), source)
+        for _ in range(2):
+            back = FORMATS["huggingface"].read(source, ImportOptions(audio_output=audio)).utterances
+            assert [u.id for u in back] == expected
+            assert [Path(u.audio.path).read_bytes() for u in back] == contents
+        assert sorted(path.name for path in audio.iterdir()) == ["001.wav", f"{expected[1]}.wav"]
 
 
 # --- ids that are no file names ---

@@ -7,11 +7,14 @@ matter, so no decoder is needed here. Files are named as the hub wants them: ``d
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +105,12 @@ def from_row(
     audio_output: Path | None,
     name: str = "huggingface",
     spare_id: str | None = None,
+    placed: set[Path] | None = None,
 ) -> Utterance:
     """An utterance of a row, by the columns that are not our own field. Bytes are written to ``audio_output``; a path
     is relative to ``folder``. Columns that are not ours are kept in ``extra``. ``spare_id`` is the id where bytes have
-    neither an id nor a path.
+    neither an id nor a path. ``placed`` collects the recordings of one import, so that of two that came under one name
+    the second is called after its utterance.
 
     Raises ``ValueError`` with the reason, :class:`UsageError` where bytes have no place to go.
     """
@@ -114,7 +119,7 @@ def from_row(
         for other in others:
             if values.get(key) is None and isinstance(values.get(other), (str, int)):
                 values[key] = values.pop(other)
-    audio, stem = _audio(values, folder, audio_output, spare_id)
+    audio, stem = _audio(values, folder, audio_output, spare_id, set() if placed is None else placed)
     utterance_id = optional_text(values, "id") or stem
     if not utterance_id:
         raise ValueError('no "id", and no recording to name it after')
@@ -131,18 +136,8 @@ def from_row(
         utterance = from_dict({key: value for key, value in record.items() if value is not None})
     except (ValueError, DataError) as error:
         raise ValueError(str(error)) from error
-    utterance = Utterance(
-        utterance.id,
-        audio,
-        utterance.text,
-        utterance.entities,
-        utterance.relations,
-        None,
-        utterance.speaker,
-        utterance.extra,
-    )
     columns = {key: value if _is_json(value) else repr(value) for key, value in values.items() if value is not None}
-    return with_other_keys(utterance, columns, name, (*_KEYS, "path"))
+    return with_other_keys(replace(utterance, audio=audio), columns, name, (*_KEYS, "path"))
 
 
 def _is_json(value: object) -> bool:
@@ -154,7 +149,7 @@ def _is_json(value: object) -> bool:
 
 
 def _audio(
-    row: Mapping[str, Any], folder: Path, audio_output: Path | None, spare_id: str | None
+    row: Mapping[str, Any], folder: Path, audio_output: Path | None, spare_id: str | None, placed: set[Path]
 ) -> tuple[AudioRef | None, str]:
     """The recording and its name without suffix."""
     audio = row.get("audio")
@@ -173,25 +168,29 @@ def _audio(
         return AudioRef(os.path.normpath(folder / path), start_s, duration_s), Path(path).stem
     if audio_output is None:
         raise UsageError("the recordings are embedded; name a folder to write them to: --audio-output DIR")
-    name = _file_name_of(path, optional_text(row, "id") or spare_id)
+    name, own_name = _file_names_of(path, optional_text(row, "id") or spare_id)
     try:
         target = audio_output / safe_name(name)
         audio_duration_s(content, name=f"the embedded {name}")
+        if target in placed and own_name and target.read_bytes() != content:
+            target = audio_output / safe_name(own_name)
         is_there = is_written(target, lambda: content)
-    except (AudioError, DataError, UsageError) as error:  # a row's fault as well: two may embed files of one name
+    except (AudioError, DataError, UsageError) as error:  # a row's fault as well: the folder may hold another's files
         raise ValueError(str(error)) from error
     if not is_there:
         write_bytes(target, content)
+    placed.add(target)
     return AudioRef(str(target), start_s, duration_s), target.stem
 
 
-def _file_name_of(path: object, utterance_id: str | None) -> str:
-    """The name of an embedded recording: the one that it had, or the utterance's."""
-    if isinstance(path, str) and path:
-        return re.split(r"[/\\]", path)[-1]
-    if not utterance_id:
+def _file_names_of(path: object, utterance_id: str | None) -> tuple[str, str | None]:
+    """The name of an embedded recording, the one that it had or the utterance's; and the utterance's, if it has one."""
+    had = re.split(r"[/\\]", path)[-1] if isinstance(path, str) and path else None
+    own = f"{utterance_id}{Path(had).suffix if had else '.flac'}" if utterance_id else None
+    name = had or own
+    if name is None:
         raise ValueError('no "id", and the embedded recording has no "path" to name it after; add a column "id"')
-    return f"{utterance_id}.flac"
+    return name, own
 
 
 # --- files ---
@@ -200,14 +199,14 @@ def _file_name_of(path: object, utterance_id: str | None) -> str:
 def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions, name: str) -> list[str]:
     """See :meth:`Format.write`. What has no split goes to ``train``."""
     pa, parquet = _pyarrow()
-    losses = Losses()
     splits: dict[str, list[int]] = {}
     for index, utterance in enumerate(utterances):
         splits.setdefault(safe_name(utterance.split or DEFAULT_SPLIT), []).append(index)
     indexes = [i for split in sorted(splits, key=split_order) for i in splits[split]]
     is_sorted = indexes == sorted(indexes)
+    rows = _Rows(options, name)
     if not is_sorted:
-        losses.counts["utterance sequence"] += len(utterances)
+        rows.losses.counts["utterance sequence"] += len(utterances)
     check_replaces_all(target / "data", "*", [_file_name(split) for split in splits])
     schema = _schema(pa)
     try:
@@ -220,36 +219,78 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
         try:
             with parquet.ParquetWriter(building, schema) as writer:
                 for first in range(0, len(members), ROWS_A_GROUP):
-                    rows = []
-                    for index in members[first : first + ROWS_A_GROUP]:
-                        row = to_row(utterances[index], audio_as_path=options.audio_as_paths, name=name)
-                        plain = _plain(row, split, utterances[index])
-                        losses.add(utterances[index], plain)
-                        carried = to_carry(utterances[index], plain, index=None if is_sorted else index)
-                        row[FIELD] = None if options.is_plain or carried is None else to_json(carried)
-                        rows.append(row)
-                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                    group = members[first : first + ROWS_A_GROUP]
+                    made = [rows.make(utterances[i], split, None if is_sorted else i) for i in group]
+                    writer.write_table(pa.Table.from_pylist(made, schema=schema))
             os.replace(building, path)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
         finally:
             building.unlink(missing_ok=True)
-    return losses.notes(name, options.is_plain, f'the column "{FIELD}"')
+    return rows.notes()
+
+
+class _Rows:
+    """The rows of one export, and what is to be said about them."""
+
+    def __init__(self, options: ExportOptions, name: str) -> None:
+        self.losses = Losses()
+        self._options, self._name = options, name
+        self._num_cut = 0
+        self._content_of: dict[str, bytes] = {}  # a recording's name, in lower case -> its checksum
+
+    def make(self, utterance: Utterance, split: str, index: int | None) -> dict[str, Any]:
+        """A row with our own field; ``index`` is the utterance's place where that is not the row's."""
+        row = to_row(utterance, audio_as_path=self._options.audio_as_paths, name=self._name)
+        plain = _plain(row, split)
+        if utterance.audio is not None and not self._options.audio_as_paths:
+            row["audio"]["path"] = self._file_name(row["audio"], utterance.id)
+            self._num_cut += not window_of(utterance, self._name).is_whole
+            # The row has the sound alone, so the window in the longer file is not to be carried: it would cut again.
+            utterance = replace(utterance, audio=plain.audio)
+        self.losses.add(utterance, plain)
+        carried = to_carry(utterance, plain, index=index)
+        row[FIELD] = None if self._options.is_plain or carried is None else to_json(carried)
+        return row
+
+    def _file_name(self, audio: Mapping[str, Any], utterance_id: str) -> str:
+        """The recording's own name; where another has it, which an import would write to the same place, the
+        utterance's id, or a number behind the name.
+        """
+        checksum = hashlib.sha256(audio["bytes"]).digest()
+        own = Path(audio["path"])
+        stems = [own.stem, utterance_id] if _is_file_name(utterance_id) else [own.stem]
+        for stem in chain(stems, (f"{own.stem}-{number}" for number in count(2))):
+            name = stem + own.suffix
+            if self._content_of.setdefault(name.lower(), checksum) == checksum:
+                return name
+        raise AssertionError("numbers have no end")
+
+    def notes(self) -> list[str]:
+        """One sentence each."""
+        notes = self.losses.notes(self._name, self._options.is_plain, f'the column "{FIELD}"')
+        if self._num_cut:
+            notes.append(f"{self._num_cut} recordings are windows of longer files; they were cut out as FLAC")
+        return notes
+
+
+def _is_file_name(utterance_id: str) -> bool:
+    try:
+        return bool(safe_name(utterance_id))
+    except DataError:
+        return False
 
 
 def _file_name(split: str) -> str:
     return f"{split}-00000-of-00001.parquet"
 
 
-def _plain(row: Mapping[str, Any], split: str, utterance: Utterance) -> Utterance:
+def _plain(row: Mapping[str, Any], split: str) -> Utterance:
     """The row as a stranger reads it, without writing the recording a second time."""
     named = dict(row)
-    if utterance.audio is not None:
+    if row["audio"] is not None:
         named["audio"] = {"bytes": None, "path": row["audio"]["path"]}
-    plain = from_row(named, folder=Path(), audio_output=None)
-    return Utterance(
-        plain.id, plain.audio, plain.text, plain.entities, plain.relations, split, plain.speaker, plain.extra
-    )
+    return replace(from_row(named, folder=Path(), audio_output=None), split=split)
 
 
 def read(source: Path, options: ImportOptions, name: str) -> Imported:
@@ -260,6 +301,7 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
     files = _files(source)
     rows: list[tuple[str, Utterance, object]] = []
     num_rows: Counter[str] = Counter()  # of a split, over its files
+    placed: set[Path] = set()
     for split, file in files:
         part = split or file.stem
         for number, row in enumerate(_rows(file), start=1):
@@ -268,16 +310,28 @@ def read(source: Path, options: ImportOptions, name: str) -> Imported:
             spare_id = f"{part}-{num_rows[part]}"
             try:
                 plain = from_row(
-                    row, folder=file.parent, audio_output=options.audio_output, name=name, spare_id=spare_id
+                    row,
+                    folder=file.parent,
+                    audio_output=options.audio_output,
+                    name=name,
+                    spare_id=spare_id,
+                    placed=placed,
                 )
             except ValueError as error:
                 raise DataError(f"{place}: {error}") from error
-            plain = Utterance(
-                plain.id, plain.audio, plain.text, plain.entities, plain.relations, split, plain.speaker, plain.extra
-            )
             carried = row.get(FIELD)
-            rows.append((place, plain, json_cell(place, carried) if isinstance(carried, str) else carried))
+            carried = json_cell(place, carried) if isinstance(carried, str) else carried
+            rows.append((place, replace(plain, split=split), _without_window(row, carried)))
     return collect(source, rows, options, "Parquet files with the columns id, audio and text")
+
+
+def _without_window(row: Mapping[str, Any], carried: object) -> object:
+    """Our own field without a window where the sound is embedded: exports once kept there that of the longer file."""
+    audio = row.get("audio")
+    is_embedded = isinstance(audio, Mapping) and audio.get("bytes") is not None
+    if not is_embedded or not isinstance(carried, Mapping):
+        return carried
+    return {key: value for key, value in carried.items() if key != "audio"}
 
 
 def _files(source: Path) -> list[tuple[str | None, Path]]:
