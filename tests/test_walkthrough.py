@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from speechre.cli import main
+from speechre.data.annotator_names import named_annotators
 from speechre.data.store import read_manifest
 from speechre.types import Utterance
 from tests.releases import load_script
@@ -116,10 +117,12 @@ def check_the_annotation() -> None:
 
 
 def check_what_is_published() -> None:
-    """The folder for the hub holds every utterance of the parts as it is, with its recording."""
+    """The folder for the hub holds every utterance of the parts as it is, with its recording; no annotator is named."""
     parts = [u for name in ("train", "dev", "test") for u in read_manifest(f"parts/{name}.jsonl")]
     copy = read_manifest("copy/all.jsonl")
     assert [replace(u, audio=None) for u in copy] == [replace(u, audio=None) for u in parts]
+    assert {tuple(u.extra["agreement"]["annotators"]) for u in copy} == {("a1", "a2")}
+    assert named_annotators(copy) == []
     for old, new in zip(parts, copy, strict=True):
         assert old.audio is not None
         assert new.audio is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from huggingface_hub import DatasetCard
 
 from speechre.cli import main
 from speechre.data.stats import manifest_stats
-from speechre.data.store import read_manifest
+from speechre.data.store import read_manifest, write_manifest
 from tests.html_page import Page
 
 
@@ -113,3 +114,11 @@ def test_usage(
     assert card(parts, *arguments) == 2
     assert text in capsys.readouterr().err
     assert card([parts[0], parts[0]]) == 2
+
+
+def test_a_card_of_data_that_name_their_annotators(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, *rest = read_manifest(manifest)
+    write_manifest(manifest, [replace(first, extra={"agreement": {"annotators": ["ann"]}}), *rest])
+    arguments = ["--name", "x", "--license", "cc0-1.0", "--language", "en"]
+    assert main(["data", "card", str(manifest), *arguments, "--output", str(manifest.with_name("README.md"))]) == 0
+    assert '"extra" names who annotated: ann; to publish' in capsys.readouterr().err

@@ -69,6 +69,19 @@ def test_plain_says_what_is_left_out(manifest: Path, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "is_told"),
+    [("nemo", [], True), ("nemo", ["--plain"], False), ("huggingface", ["--plain"], True)],
+)
+def test_who_annotated_is_not_published_in_silence(
+    name: str, options: list[str], is_told: bool, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [replace(u, extra={"agreement": {"annotators": ["ann@example.com"]}}) for u in read_manifest(manifest)]
+    write_manifest(manifest, named)
+    assert main(["data", "export", name, str(manifest), "--output", str(tmp_path / "out"), *options]) == 0
+    assert ('"extra" names who annotated: ann@example.com; to publish' in capsys.readouterr().err) == is_told
+
+
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["export", "x", "M", "--output", "O"], 'unknown format "x"; expected one of speechre-json, '),

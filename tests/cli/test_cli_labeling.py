@@ -288,6 +288,30 @@ def test_agreement(two: list[str], tmp_path: Path, capsys: Capture) -> None:
     assert data["disagreements"] == [{"id": "u0", "share": pytest.approx(2 / 3), "items": [item]}]
 
 
+def test_nobody_is_named_where_that_is_asked(two: list[str], tmp_path: Path, capsys: Capture) -> None:
+    """Neither in a file nor on standard output, nor in what Label Studio said of who annotated or decided."""
+    by = {"label_studio": {"annotation": {"completed_by": {"email": "ann@example.com"}}}}
+    paths = [tmp_path / f"{name}@example.com.jsonl" for name in ("ann", "ben", "cleo")]
+    versions = [read_manifest(two[0]), read_manifest(two[1]), read_manifest(two[0])[:1]]
+    for path, utterances in zip(paths, versions, strict=True):
+        write_manifest(path, [replace(utterance, extra=by) for utterance in utterances])
+    merged, worklist = tmp_path / "merged.jsonl", tmp_path / "worklist"
+    ann, ben, cleo = map(str, paths)
+    command = ["data", "agreement", ann, ben, "--merge", str(merged), "--decided", cleo, "--worklist", str(worklist)]
+    assert main([*command, "--anonymous"]) == 0
+    out, err = capsys.readouterr()
+    assert f"a1 is {ann}, a2 is {ben}\n" in err
+    assert "7 entities" not in err
+    assert "wrote 3 utterances with 8 entities and relations" in err
+    assert "0 that were not kept stand in" in err
+    (task,) = tasks_of(worklist)
+    assert task["data"]["note"] == "Ann Lee Live_In Oslo: a1"
+    assert read_manifest(merged)[0].extra["agreement"]["relations"] == [["a1"]]
+    assert not any("example.com" in text for text in (out, merged.read_text(), (worklist / "tasks.json").read_text()))
+    assert main(command) == 0
+    assert "ann@example.com" in merged.read_text()
+
+
 def test_disagreement_is_no_failure_unless_one_says_so(two: list[str], capsys: Capture) -> None:
     assert main(["data", "agreement", *two, "--fail-under", "0.6"]) == 0
     assert main(["data", "agreement", *two, "--fail-under", "0.7"]) == 1

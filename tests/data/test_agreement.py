@@ -309,15 +309,41 @@ def test_extras_that_differ_are_kept_by_annotator() -> None:
 
 
 def test_decisions_take_the_place_of_the_majority() -> None:
-    merged = [m.utterance for m in merge_annotators(annotators(utterance(ANN), utterance(OSLO)))]
-    (decided,) = apply_decisions(merged, [utterance(ACME)])
-    assert [e.text for e in decided.entities] == ["Acme"]
-    assert decided.extra["agreement"]["decided"] is True
-    assert len(decided.extra["agreement"]["rejected"]) == 2
+    """What was accepted is no longer rejected; who marked what is said by the decided utterance's own ids."""
+    live, work = ((0, "Live_In", 1),), ((0, "Work_For", 2), (0, "Live_In", 1))
+    people = annotators(utterance(ANN, OSLO, links=live), utterance(OSLO, ACME))
+    merged = [m.utterance for m in merge_annotators(people)]
+    assert [e.text for e in merged[0].entities] == ["Oslo"]
+    (decided,) = apply_decisions(merged, [utterance(ANN, OSLO, ACME, links=work)], people)
+    assert [e.text for e in decided.entities] == ["Ann Lee", "Oslo", "Acme"]
+    assert decided.extra["agreement"] == {
+        "annotators": ["ann", "ben"],
+        "entities": {"e0": ["ann"], "e1": ["ann", "ben"], "e2": ["ben"]},
+        "relations": [[], ["ann"]],
+        "rejected": [],
+        "decided": True,
+    }
+    (decided,) = apply_decisions(merged, [utterance(("Lee", "Peop"))], people)
+    said = decided.extra["agreement"]
+    assert (said["entities"], said["relations"]) == ({"e0": []}, [])
+    assert [item.get("entity", {}).get("text") for item in said["rejected"]] == ["Ann Lee", "Oslo", "Acme", None]
+    assert [item["annotators"] for item in said["rejected"]] == [["ann"], ["ann", "ben"], ["ben"], ["ann"]]
     with pytest.raises(DataError, match='decided about "other"'):
-        apply_decisions(merged, [utterance(name="other")])
+        apply_decisions(merged, [utterance(name="other")], people)
     with pytest.raises(DataError, match='decided about "Bo"'):
-        apply_decisions(merged, [utterance(text="Bo")])
+        apply_decisions(merged, [utterance(text="Bo")], people)
+
+
+def test_a_decision_may_tell_two_types_at_a_place_apart() -> None:
+    people = annotators(utterance(ANN, OSLO, links=((0, "Live_In", 1),)), utterance(ANN))
+    merged = [m.utterance for m in merge_annotators(people)]
+    two = utterance(ANN, OSLO, ("Oslo", "Org"), links=((0, "Live_In", 2),))
+    (decided,) = apply_decisions(merged, [two], people)
+    said = decided.extra["agreement"]
+    assert said["entities"] == {"e0": ["ann", "ben"], "e1": ["ann"], "e2": []}
+    assert said["relations"] == [[]]  # Ann's links the place
+    (rejected,) = said["rejected"]
+    assert rejected["relation"]["tail"] == {"text": "Oslo", "start": 17, "end": 21, "type": "Loc"}
 
 
 def test_a_worklist_gives_every_version_back() -> None:

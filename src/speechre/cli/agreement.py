@@ -43,6 +43,12 @@ def add_parser(kinds: Commands) -> None:
         "--decided", type=Path, metavar="M.jsonl", help="with --merge: utterances that somebody has decided since"
     )
     parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="call the annotators a1, a2, ... in the sequence given, in all that is written and printed, and leave out "
+        "extra.label_studio, which says who annotated",
+    )
+    parser.add_argument(
         "--fail-under", type=probability, metavar="F1", help="exit with 1 where the strict triplet F1 is lower, 0 to 1"
     )
     add_audio(parser)
@@ -52,14 +58,19 @@ def add_parser(kinds: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 only under ``--fail-under``."""
     from speechre.data.agreement import measure_agreement
+    from speechre.data.annotator_names import stand_ins
     from speechre.data.store import read_manifest
 
     if args.decided is not None and args.merge is None:
         raise UsageError("--decided changes what --merge writes; give --merge")
-    versions = [read_manifest(path) for path in args.manifests]
+    versions = [_of_annotator(args, read_manifest(path)) for path in args.manifests]
+    names = _names(args.manifests)
+    if args.anonymous:
+        names = stand_ins(len(names))
+        message(", ".join(f"{name} is {path}" for name, path in zip(names, args.manifests, strict=True)))
     annotators = {
         name: {utterance.id: utterance for utterance in utterances}
-        for name, utterances in zip(_names(args.manifests), versions, strict=True)
+        for name, utterances in zip(names, versions, strict=True)
     }
     agreement = measure_agreement(annotators)
     if args.merge is not None or args.worklist is not None:
@@ -79,6 +90,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _of_annotator(args: argparse.Namespace, utterances: list[Utterance]) -> list[Utterance]:
+    """What one person annotated, or decided, as far as it may be told."""
+    from speechre.data.annotator_names import without_provenance
+
+    return without_provenance(utterances) if args.anonymous else utterances
+
+
 def _names(paths: list[Path]) -> list[str]:
     """The files' names, or their paths where these are the same."""
     stems = Counter(path.stem for path in paths)
@@ -92,7 +110,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _write(args: argparse.Namespace, agreement: Agreement, annotators: Mapping[str, Mapping[str, Utterance]]) -> None:
-    from speechre.data.adjudicate import apply_decisions, merge_annotators, worklist_tasks
+    from speechre.data.adjudicate import EXTRA_KEY, apply_decisions, merge_annotators, worklist_tasks
     from speechre.data.label_studio import schema_of
     from speechre.data.store import read_manifest, write_manifest
     from speechre.schemas import load_schema
@@ -116,13 +134,15 @@ def _write(args: argparse.Namespace, agreement: Agreement, annotators: Mapping[s
     if args.merge is not None:
         utterances = [m.utterance for m in merged]
         if args.decided is not None:
-            utterances = apply_decisions(utterances, read_manifest(args.decided))
+            decisions = _of_annotator(args, read_manifest(args.decided))
+            utterances = apply_decisions(utterances, decisions, annotators)
         count = write_manifest(args.merge, utterances)
         kept = sum(len(u.entities) + len(u.relations) for u in utterances)
-        left_out = sum(len(m.rejected) for m in merged)
+        left_out = sum(len(u.extra[EXTRA_KEY]["rejected"]) for u in utterances)
+        why = "no majority marked" if args.decided is None else "were not kept"
         message(
-            f"wrote {count} utterances with {kept} entities and relations to {args.merge}; {left_out} that no "
-            "majority marked stand in extra.agreement.rejected"
+            f"wrote {count} utterances with {kept} entities and relations to {args.merge}; {left_out} that {why} "
+            "stand in extra.agreement.rejected"
         )
 
 

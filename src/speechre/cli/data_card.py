@@ -40,6 +40,7 @@ def add_parser(kinds: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the card."""
+    from speechre.data.annotator_names import notes_on_names
     from speechre.data.card import CardFacts, data_card
     from speechre.data.stats import manifest_stats
 
@@ -48,9 +49,12 @@ def run(args: argparse.Namespace) -> int:
     files = _given_files(args.data_file) or _manifest_files(args.manifests, folder)
     description = "" if args.description is None else _read(args.description)
     facts = CardFacts(args.name, args.license, args.language, files, description)
-    card = data_card(facts, manifest_stats(read_parts(args.manifests)))
+    utterances = read_parts(args.manifests)
+    card = data_card(facts, manifest_stats(utterances))
     with open_output(args.output) as out:
         out.write(card)
+    for note in notes_on_names(utterances):
+        message(note)
     if args.output is not None:
         message(f"wrote {args.output}")
     return 0

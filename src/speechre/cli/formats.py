@@ -149,6 +149,8 @@ def run_import(args: argparse.Namespace) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export."""
+    from speechre.data.annotator_names import notes_on_names
+
     fmt = format_named(args.format)
     if fmt.place == "file" and os.path.isdir(args.output):
         raise UsageError(f"{args.output}: is a folder; {fmt.name} is a file, name one in it")
@@ -158,7 +160,8 @@ def run_export(args: argparse.Namespace) -> int:
     utterances = _read_all(args.manifests)
     check_replaces_no_input(args.output, [u.audio.path for u in utterances if u.audio is not None])
     options = ExportOptions(args.plain, args.audio_output, args.audio_as_paths)
-    for note in fmt.write(args.output, utterances, options):
+    has_extra = not args.plain or "extra" not in fmt.lacks
+    for note in (*fmt.write(args.output, utterances, options), *(notes_on_names(utterances) if has_extra else ())):
         message(note)
     message(f"wrote {len(utterances)} utterances to {args.output}")
     return 0

@@ -26,6 +26,7 @@ from speechre.types import Entity, Relation, Utterance
 EXTRA_KEY = "agreement"
 """Where a merged utterance's ``extra`` says who marked what, and what was left out."""
 MAJORITY_NAME = "majority"
+_DECIDER = ""  # what no annotator is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,14 @@ def _rejected(item: Item, names: Sequence[str], text: str) -> dict[str, Any]:
     }
 
 
-def apply_decisions(merged: Iterable[Utterance], decisions: Iterable[Utterance]) -> list[Utterance]:
+def apply_decisions(
+    merged: Iterable[Utterance], decisions: Iterable[Utterance], annotators: Annotators
+) -> list[Utterance]:
     """The merged utterances with those that somebody decided in their place, marked as ``decided`` in ``extra``.
 
-    Raises :class:`DataError` on a decision about an utterance that is not there or has another text.
+    ``extra["agreement"]`` says of a decided utterance which of its ``annotators`` marked what it now has (of what only
+    the one who decided marked: none), and what of theirs was not kept. Raises :class:`DataError` on a decision about an
+    utterance that is not there or has another text.
     """
     by_id = {utterance.id: utterance for utterance in decisions}
     out: list[Utterance] = []
@@ -150,11 +155,27 @@ def apply_decisions(merged: Iterable[Utterance], decisions: Iterable[Utterance])
             raise DataError(
                 f'utterance "{utterance.id}": decided about "{decided.text}", but its text is "{utterance.text}"'
             )
-        provenance = {**utterance.extra[EXTRA_KEY], "decided": True}
+        marks = {name: Marked(some[utterance.id]) for name, some in annotators.items() if utterance.id in some}
+        provenance = {**utterance.extra[EXTRA_KEY], **_decided(Marked(decided), marks), "decided": True}
         out.append(replace(decided, audio=utterance.audio, extra={**decided.extra, EXTRA_KEY: provenance}))
     if by_id:
         raise DataError(f'decided about "{next(iter(by_id))}", which no annotator has ({len(by_id)} such utterances)')
     return out
+
+
+def _decided(decision: Marked, marks: Mapping[str, Marked]) -> dict[str, Any]:
+    """Who marked what the decision has, and what it does not have."""
+    everybody = {**marks, _DECIDER: decision}
+    items = items_of(everybody)  # with the decision: it may tell apart by type what the annotators had no need to
+    voters = {item: [name for name in names if name != _DECIDER] for item, names in items.items()}
+    utterance, links = decision.utterance, decision.relation_items(crowded_places(everybody))
+    return {
+        "entities": {e.id: voters[decision.place_of[e.id], e.type] for e in utterance.entities},
+        "relations": [voters[links[relation]] for relation in utterance.relations],
+        "rejected": [
+            _rejected(item, voters[item], utterance.text) for item, names in items.items() if _DECIDER not in names
+        ],
+    }
 
 
 # --- the worklist ---
