@@ -255,6 +255,26 @@ def test_by_annotator_and_their_agreement(manifest: Path, tmp_path: Path, capsys
     assert not worklist.exists()
 
 
+def test_who_is_not_known_has_a_manifest_and_what_is_not_read_is_told(
+    manifest: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder, people = tmp_path / "project", tmp_path / "people"
+    assert main(["data", "to-label-studio", str(manifest), "--output", str(folder)]) == 0
+    export = accept(folder, tmp_path / "e.json", by=(None,))
+    tasks = json.loads(export.read_text())
+    for task in tasks:
+        task["annotations"][0]["result"].append({"id": "c", "type": "choices", "value": {"choices": ["ok"]}})
+    export.write_text(json.dumps(tasks))
+    command = ["data", "from-label-studio", str(export), "--audio-root", str(tmp_path), "--output", str(people)]
+    for options, done in (([], "they are kept in extra.label_studio.results"), (["--no-provenance"], "they are left")):
+        capsys.readouterr()
+        assert main([*command, "--by-annotator", *options]) == 0
+        assert [path.name for path in people.iterdir()] == ["unknown.jsonl"]
+        err = capsys.readouterr().err
+        assert "3 results of type choices were not read as entities or relations (task " in err
+        assert done in err
+
+
 @pytest.fixture
 def two(manifest: Path) -> list[str]:
     """The manifest, and a version of it without the relation of the first utterance."""

@@ -211,6 +211,26 @@ def test_several_annotators(tmp_path: Path) -> None:
     assert annotator_of({}) == "unknown"
 
 
+def test_several_annotations_by_one_person(tmp_path: Path) -> None:
+    """To read one annotator's does not help then, and what helps is said."""
+    task = exported(HARD[0])
+    task["annotations"].append({**task["annotations"][0], "id": 101})
+    for options in ({}, {"annotator": "1"}):
+        with pytest.raises(DataError, match=r"2 annotations by 1; delete one, or mark one as ground truth; correct it"):
+            read(tmp_path, [task], **options)
+    for annotation in task["annotations"]:
+        annotation["ground_truth"] = True
+    with pytest.raises(DataError, match=r"2 of 2 annotations are marked as ground truth; keep one mark; correct it"):
+        read(tmp_path, [task])
+
+
+@pytest.mark.parametrize("who", [None, {}, {"email": None}])
+def test_an_annotator_who_is_not_known_can_be_asked_for(who: object, tmp_path: Path) -> None:
+    task = exported(HARD[0], completed_by=who)
+    assert len(read(tmp_path, [task], annotator="unknown").utterances) == 1
+    assert annotators_of(read_export(tmp_path / "export.json")) == ["unknown"]
+
+
 # --- JSON_MIN and projects of other origin ---
 
 
@@ -250,6 +270,66 @@ def test_a_project_of_other_origin(tmp_path: Path) -> None:
     extra = utterance.extra["label_studio"]
     assert extra["data"] == {"audio": "/data/upload/1/a.wav"}
     assert [item["type"] for item in extra["results"]] == ["labels", "relation"]
+
+
+def foreign(text: str, *results: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 12, "data": {"text": text}, "annotations": [{"result": list(results)}]}
+
+
+def hypertext(start: int, end: int, text: str, label: str) -> dict[str, Any]:
+    value = {
+        "start": "/p[1]/text()[1]", "end": "/p[1]/text()[1]", "startOffset": 1, "endOffset": 4, "text": text,
+        "globalOffsets": {"start": start, "end": end}, "hypertextlabels": [label],
+    }  # fmt: skip
+    return {"id": "h", "from_name": "ner", "to_name": "text", "type": "hypertextlabels", "value": value}
+
+
+def test_regions_of_other_origin_that_have_offsets_are_entities(tmp_path: Path) -> None:
+    silent = region(0, 3, "", "Peop", "a")
+    del silent["value"]["text"]
+    task = foreign("Ann lives in Oslo", silent, hypertext(13, 17, "Oslo", "Loc"))
+    reading = read(tmp_path, [task])
+    (utterance,) = reading.utterances
+    assert [(e.text, e.type, e.start, e.end) for e in utterance.entities] == [
+        ("Ann", "Peop", 0, 3),
+        ("Oslo", "Loc", 13, 17),
+    ]
+    assert reading.unread == {}
+    assert utterance.extra["label_studio"]["regions"]["e1"]["start"] == "/p[1]/text()[1]"
+    with pytest.raises(DataError, match=r"says 'Bo', but 13 to 17 of the text is \"Oslo\""):
+        read(tmp_path, [foreign("Ann lives in Oslo", hypertext(13, 17, "Bo", "Loc"))])
+
+
+def test_hypertext_in_json_min(tmp_path: Path) -> None:
+    value = hypertext(13, 17, "Oslo", "Loc")["value"]
+    task = {"id": 3, "text": "Ann lives in Oslo", "ner": [value], "annotator": 1, "annotation_id": 9}
+    (utterance,) = read(tmp_path, [task], allow_missing_relations=True).utterances
+    assert [(e.text, e.type) for e in utterance.entities] == [("Oslo", "Loc")]
+
+
+def test_what_is_not_read_is_counted_with_its_tasks(tmp_path: Path) -> None:
+    """Seconds of audio are not offsets, however whole; nor is anything whose place in the text is not known."""
+    heard = region(0, 3, "", "Speech", "s")
+    del heard["value"]["text"]
+    heard["original_length"] = 9.5
+    lost = hypertext(0, 3, "Ann", "Peop")
+    del lost["value"]["globalOffsets"]
+    paragraph = {"id": "p", "type": "paragraphlabels", "value": {"start": "0", "end": "0", "paragraphlabels": ["X"]}}
+    text = "Ann lives in Oslo"
+    tasks = [foreign(text, heard, lost, paragraph), {**foreign(text, heard), "id": 13}]
+    assert read(tmp_path, tasks).unread == {
+        "labels": ("task 12", "task 13"), "hypertextlabels": ("task 12",), "paragraphlabels": ("task 12",),
+    }  # fmt: skip
+
+
+def test_a_region_that_somebody_wrote_about_keeps_its_relations(tmp_path: Path) -> None:
+    """What is written about a region has the region's id."""
+    task = exported(HARD[0])
+    note = {"id": "e0", "from_name": "note", "to_name": "text", "type": "textarea", "value": {"text": ["sure?"]}}
+    task["annotations"][0]["result"].append(note)
+    reading = read(tmp_path, [task])
+    assert reading.utterances[0].relations == HARD[0].relations
+    assert reading.unread == {"textarea": ("task 0",)}
 
 
 # --- faults ---

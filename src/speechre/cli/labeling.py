@@ -274,6 +274,7 @@ def run_from(args: argparse.Namespace) -> int:
         count = write_manifest(outputs[name], reading.utterances)
         message(f"wrote {count} utterances to {outputs[name]}")
         _tell_missing(reading, args.keep_unannotated)
+        _tell_unread(reading, is_kept=not args.no_provenance)
     return 0
 
 
@@ -293,3 +294,11 @@ def _tell_missing(reading: Reading, are_kept: bool) -> None:
             f"{len(missing)} recordings are not where the manifest says, the first at {missing[0]}; give the folder of "
             "the manifest that the tasks were made from (--audio-root)"
         )
+
+
+def _tell_unread(reading: Reading, *, is_kept: bool) -> None:
+    done = "they are kept in extra.label_studio.results" if is_kept else "they are left out"
+    for kind, names in reading.unread.items():
+        tasks = list(dict.fromkeys(names))
+        shown = ", ".join(tasks[:5]) + (f" and {len(tasks) - 5} more" if len(tasks) > 5 else "")
+        message(f"{len(names)} results of type {kind} were not read as entities or relations ({shown}); {done}")

@@ -2,7 +2,8 @@
 
 Both exports with whole annotations are read: JSON, and JSON_MIN, which leaves out relations and the ids of regions.
 Tasks that ``speechre data to-label-studio`` made carry their manifest line; of other projects the transcript is taken
-from the task's ``text``, and types may stand in angle brackets.
+from the task's ``text``, and types may stand in angle brackets. What an annotation's results say is read by
+:mod:`speechre.data.label_studio_results`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from speechre.data.label_studio import (
     AUDIO_KEY,
-    ENTITIES_TAG,
     NOTE_KEY,
     RECORD_KEY,
     TEXT_KEY,
     from_region_id,
 )
+from speechre.data.label_studio_results import LABELS, Found, Json, read_results
 from speechre.data.record import record_faults
 from speechre.data.spans import place_entity
 from speechre.data.store import PathLike, from_dict, read_json, to_dict
 from speechre.errors import DataError, UsageError
-from speechre.schema import strip_brackets
 from speechre.types import Entity, Relation, Utterance
 
 EXTRA_KEY = "label_studio"
 """Where an utterance's ``extra`` keeps what Label Studio says beyond entities and relations."""
-
-Json: TypeAlias = "Mapping[str, Any]"
 
 _OWN_DATA_KEYS = {AUDIO_KEY, TEXT_KEY, NOTE_KEY, RECORD_KEY}
 _MIN_KEYS = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
@@ -55,11 +53,16 @@ class ExportedTask:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The annotated utterances, and the ids of those that nobody annotated or that were skipped."""
+    """The annotated utterances, and the ids of those that nobody annotated or that were skipped.
+
+    ``unread`` has, by the type of a result that is neither an entity nor a relation between two, the name of the task
+    for each such result.
+    """
 
     utterances: tuple[Utterance, ...]
     unannotated: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_export(path: PathLike) -> list[ExportedTask]:
@@ -110,7 +113,9 @@ def _min_tasks(path: Path, items: Sequence[Json]) -> list[ExportedTask]:
         annotation["completed_by"] = annotation.pop("annotator", None)
         annotation["id"] = annotation.pop("annotation_id", None)
         annotation["result"] = [
-            {"from_name": key, "type": "labels", "value": region} for key, some in found.items() for region in some
+            {"from_name": key, "type": _kind_of(region), "value": region}
+            for key, some in found.items()
+            for region in some
         ]
         data = {key: value for key, value in item.items() if key not in (*_MIN_KEYS, *found, "id")}
         known = tasks.get(name, ExportedTask(name, data, (), 0, {"id": item.get("id")}, True))
@@ -120,11 +125,12 @@ def _min_tasks(path: Path, items: Sequence[Json]) -> list[ExportedTask]:
 
 
 def _are_regions(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(one, Mapping) and isinstance(one.get("labels"), list) and "start" in one for one in value)
-    )
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) and _kind_of(one) for one in value)
+
+
+def _kind_of(region: Json) -> str:
+    """The type of a region's result, which JSON_MIN does not say; nothing where it is none on text or audio."""
+    return next((kind for kind in LABELS if isinstance(region.get(kind), list) and "start" in region), "")
 
 
 # --- who annotated what ---
@@ -140,8 +146,8 @@ def annotator_of(annotation: Json) -> str:
 
 def _is_by(annotation: Json, annotator: str) -> bool:
     who = annotation.get("completed_by")
-    names = (who.get("email"), who.get("id")) if isinstance(who, Mapping) else (who,)
-    return annotator in [str(name) for name in names if name is not None]
+    names = (who.get("email"), who.get("id")) if isinstance(who, Mapping) else ()
+    return annotator in [annotator_of(annotation), *(str(name) for name in names if name is not None)]
 
 
 def annotators_of(tasks: Sequence[ExportedTask]) -> list[str]:
@@ -182,6 +188,7 @@ def from_export(
     unannotated: list[str] = []
     skipped: list[str] = []
     faults: list[str] = []
+    unread: dict[str, list[str]] = {}
     seen: dict[str, str] = {}
     for task in tasks:
         try:
@@ -191,7 +198,10 @@ def from_export(
                 (skipped if task.num_skipped and annotator is None else unannotated).append(base.id)
                 utterance = base if keep_unannotated else None
             else:
-                utterance = _annotated(base, unplaced, annotation, task, keep_provenance)
+                found = read_results(annotation["result"], base.text, is_ours=RECORD_KEY in task.data)
+                utterance = _annotated(base, unplaced, found, annotation, task, keep_provenance)
+                for item in found.others:
+                    unread.setdefault(str(item.get("type", "unknown")), []).append(task.name)
             if utterance is not None:
                 if utterance.id in seen:
                     raise ValueError(f'utterance "{utterance.id}" stands in {seen[utterance.id]} already')
@@ -202,21 +212,24 @@ def from_export(
     if faults:
         more = f" (and {len(faults) - _NUM_FAULTS_SHOWN} more)" if len(faults) > _NUM_FAULTS_SHOWN else ""
         raise DataError(f"{path}: {'; '.join(faults[:_NUM_FAULTS_SHOWN])}{more}; correct it in Label Studio")
-    return Reading(tuple(utterances), tuple(unannotated), tuple(skipped))
+    left = {kind: tuple(names) for kind, names in unread.items()}
+    return Reading(tuple(utterances), tuple(unannotated), tuple(skipped), left)
 
 
 def _choose(task: ExportedTask, annotator: str | None) -> Json | None:
     some = [a for a in task.annotations if annotator is None or _is_by(a, annotator)]
-    if len(some) > 1:
-        truths = [a for a in some if a.get("ground_truth")]
-        if len(truths) != 1:
-            who = ", ".join(annotator_of(a) for a in some)
-            raise ValueError(
-                f"{len(some)} annotations (by {who}); mark one as ground truth, or read each annotator's "
-                "(--annotator NAME, --by-annotator)"
-            )
-        some = truths
-    return some[0] if some else None
+    truths = [a for a in some if a.get("ground_truth")]
+    if len(some) > 1 and len(truths) > 1:
+        raise ValueError(f"{len(truths)} of {len(some)} annotations are marked as ground truth; keep one mark")
+    if len(some) > 1 and not truths:
+        names = [annotator_of(a) for a in some]
+        if len(set(names)) == 1:  # reading each annotator's does not help
+            raise ValueError(f"{len(some)} annotations by {names[0]}; delete one, or mark one as ground truth")
+        raise ValueError(
+            f"{len(some)} annotations (by {', '.join(names)}); mark one as ground truth, or read each annotator's "
+            "(--annotator NAME, --by-annotator)"
+        )
+    return (truths or some)[0] if some else None
 
 
 # --- utterances ---
@@ -238,21 +251,9 @@ def _base(task: ExportedTask, audio_root: PathLike) -> tuple[Utterance, set[str]
     return (utterance if utterance.text == text else replace(utterance, text=text)), set(map(str, unplaced))
 
 
-@dataclass
-class _Found:
-    """What the results of one annotation hold."""
-
-    entities: dict[str, Entity] = field(default_factory=dict)  # by region id
-    regions: dict[str, Json] = field(default_factory=dict)
-    links: list[tuple[str, str, str]] = field(default_factory=list)  # region id, region id, type
-    link_extras: list[Json] = field(default_factory=list)
-    others: list[Json] = field(default_factory=list)
-
-
 def _annotated(
-    base: Utterance, unplaced: set[str], annotation: Json, task: ExportedTask, keep_provenance: bool
+    base: Utterance, unplaced: set[str], found: Found, annotation: Json, task: ExportedTask, keep_provenance: bool
 ) -> Utterance:
-    found = _results(annotation["result"], base.text, is_ours=RECORD_KEY in task.data)
     ids = _entity_ids(base, found.entities, has_ids=not task.is_min)
     by_id = {ids[key]: replace(entity, id=ids[key]) for key, entity in found.entities.items()}
     entities = [
@@ -315,83 +316,14 @@ def _entity_ids(base: Utterance, found: Mapping[str, Entity], *, has_ids: bool) 
     return out
 
 
-def _results(results: Sequence[object], text: str, *, is_ours: bool) -> _Found:
-    found = _Found()
-    relations: list[Json] = []
-    for index, item in enumerate(results):
-        if not isinstance(item, Mapping):
-            raise ValueError(f"result {index} is {item!r}; expected an object")
-        if item.get("type") == "relation":
-            relations.append(item)
-        elif _is_entity(item, is_ours):
-            region_id = item.get("id", f"region {index}")
-            if not isinstance(region_id, str) or region_id in found.entities:
-                raise ValueError(f"result {index} has the id {region_id!r}; expected one of its own")
-            found.entities[region_id] = _entity(item["value"], text)
-            found.regions[region_id] = item
-        else:
-            found.others.append(item)
-    for item in relations:
-        _add_relation(found, item)
-    return found
-
-
-def _is_entity(item: Json, is_ours: bool) -> bool:
-    value = item.get("value")
-    if item.get("type") != "labels" or not isinstance(value, Mapping):
-        return False
-    # In projects of other origin: labels on text have offsets, those on audio have seconds and a channel.
-    return item.get("from_name") == ENTITIES_TAG if is_ours else "channel" not in value and "text" in value
-
-
-def _entity(value: Json, text: str) -> Entity:
-    start, end, labels = value.get("start"), value.get("end"), value.get("labels")
-    if any(isinstance(offset, bool) or not isinstance(offset, int) for offset in (start, end)):
-        raise ValueError(f"a region has the offsets {start!r} and {end!r}; expected whole numbers")
-    assert isinstance(start, int)
-    assert isinstance(end, int)
-    if not 0 <= start < end <= len(text):
-        raise ValueError(f"a region goes from {start} to {end}, but the text has {len(text)} characters")
-    said = value.get("text")
-    if said is not None and (not isinstance(said, str) or _words(said) != _words(text[start:end])):
-        raise ValueError(f'a region says {said!r}, but {start} to {end} of the text is "{text[start:end]}"')
-    if not isinstance(labels, list) or len(labels) != 1 or not isinstance(labels[0], str) or not labels[0]:
-        raise ValueError(f'the region "{text[start:end]}" has the labels {labels!r}; expected one type')
-    return Entity(text[start:end], strip_brackets(labels[0]), "", start, end)
-
-
-def _words(text: str) -> list[str]:
-    """Label Studio writes a line end in a region's text as a backslash and an n."""
-    return text.replace("\\n", " ").split()
-
-
-def _add_relation(found: _Found, item: Json) -> None:
-    ends = [item.get("from_id"), item.get("to_id")]
-    other_ids = [other.get("id") for other in found.others]
-    if any(end is not None and end in other_ids for end in ends):
-        found.others.append(item)  # a relation to something that is no entity
-        return
-    for end in ends:
-        if not isinstance(end, str) or end not in found.entities:
-            raise ValueError(f"a relation points at the region {end!r}, which is not there")
-    head, tail = (str(end) for end in ends)
-    words = f'"{found.entities[head].text}" to "{found.entities[tail].text}"'
-    labels, direction = item.get("labels"), item.get("direction", "right")
-    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
-        raise ValueError(f"the relation from {words} has the labels {labels!r}; expected one or more types")
-    if direction not in ("right", "left", "bi"):
-        raise ValueError(f'the relation from {words} has the direction {direction!r}; expected "right", "left" or "bi"')
-    pairs = {"right": [(head, tail)], "left": [(tail, head)], "bi": [(head, tail), (tail, head)]}[direction]
-    found.links += [(one, other, strip_brackets(label)) for one, other in pairs for label in labels]
-    found.link_extras.append(item)
-
-
-def _extra(annotation: Json, task: ExportedTask, found: _Found, ids: Mapping[str, str]) -> dict[str, Any]:
+def _extra(annotation: Json, task: ExportedTask, found: Found, ids: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the export says and an utterance has no place for; parts that say nothing are left out."""
     known_region = ("id", "type", "from_name", "to_name", "value")
     regions = {ids[key]: _without(region, known_region) for key, region in found.regions.items()}
     for key, region in found.regions.items():
-        regions[ids[key]].update(_without(region["value"], ("start", "end", "text", "labels")))
+        kind = region["type"]
+        said = ("start", "end", "text", kind) if kind == "labels" else ("text", kind)  # of others these are paths
+        regions[ids[key]].update(_without(region["value"], said))
         if from_region_id(key) != ids[key] and not task.is_min:
             regions[ids[key]]["id"] = key
     relations = [
