@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speechre.cli.options import Commands, add_protocol, add_report
-from speechre.cli.output import open_output, print_tables
+from speechre.cli.output import message, open_output, print_tables
 from speechre.cli.report import open_report
 from speechre.data.predictions import Prediction, read_predictions, read_predictions_for_report
 from speechre.evaluate.details import Answer, describe
@@ -45,6 +45,12 @@ def run(args: argparse.Namespace) -> int:
         predicted = {key: prediction.triplets for key, prediction in predictions.items()}
     gold = {utterance.id: utterance.triplets for utterance in utterances}
     scores = score(gold, predicted, args.protocol)
+    found = [triplet for triplets in predicted.values() for triplet in triplets]
+    if args.protocol == "strict" and found and not any(t.head.type or t.tail.type for t in found):
+        message(
+            f"{args.predictions}: no entity has a type, so nothing can be right under --protocol strict; "
+            "add the types, or use boundary"
+        )
     if write is not None:
         write(_report(args, utterances, predictions, scores), None)
     with open_output(None) as out:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from speechre.data.record import Fault, is_number, record_id
 from speechre.data.store import PathLike, parse_json, scan_lines
 from speechre.errors import DataError
+from speechre.schema import strip_brackets
 from speechre.types import Entity, Triplet
 
 
@@ -110,6 +111,7 @@ def _triplet(record: object) -> Triplet:
     relation, orders, votes = record.get("relation"), record.get("orders", []), record.get("votes")
     if not isinstance(relation, str) or not relation:
         raise ValueError(f"triplet with the relation {relation!r}; expected a name")
+    _check_bare(relation, "triplet with the relation")
     if not isinstance(orders, list) or not all(isinstance(order, str) for order in orders):
         raise ValueError(f"triplet with the orders {orders!r}; expected a list of names")
     if votes is not None and (isinstance(votes, bool) or not isinstance(votes, int) or votes < 0):
@@ -133,11 +135,18 @@ def _entity(record: object, role: str) -> Entity:
     kind = record.get("type")
     if kind is not None and not isinstance(kind, str):
         raise ValueError(f"triplet whose {role} has the type {kind!r}; expected a name or none")
+    _check_bare(kind or "", f"triplet whose {role} has the type")
     times_of = record.get("times_of", "entity")
     if times_of not in ("entity", "chunk"):
         raise ValueError(f'triplet whose {role} has times_of {times_of!r}; expected "entity" or "chunk"')
     start_s, end_s = _number(record, "start_s"), _number(record, "end_s")
     return Entity(record["text"], kind or "", start_s=start_s, end_s=end_s, times_of=times_of)
+
+
+def _check_bare(name: str, what: str) -> None:
+    """In brackets, as some systems write types, it would equal no annotated one and every score would be 0."""
+    if strip_brackets(name) != name:
+        raise ValueError(f'{what} "{name}"; write it without brackets: "{strip_brackets(name)}"')
 
 
 def _number(record: Mapping[str, Any], key: str) -> float | None:
