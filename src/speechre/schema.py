@@ -44,15 +44,15 @@ class Schema:
     ner_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for kind, names in (("entity type", self.entity_types), ("relation type", self.relation_types)):
+        for kind, names in (("an entity type", self.entity_types), ("a relation type", self.relation_types)):
             for name in names:
                 if not _NAME.fullmatch(name):
                     raise SchemaError(
-                        f'schema "{self.name}": {kind} "{name}" is not a valid name; '
+                        f'schema "{self.name}": {kind} is called "{name}", which is no valid name; '
                         'expected no white space, "<", ">" or "|"'
                     )
             if len(set(names)) != len(names):
-                raise SchemaError(f'schema "{self.name}": a {kind} stands twice in {list(names)}; write each once')
+                raise SchemaError(f'schema "{self.name}": {kind} stands twice in {list(names)}; write each once')
         both = set(self.entity_types) & set(self.relation_types)
         if both:
             raise SchemaError(f'schema "{self.name}": {sorted(both)} are both entity and relation types; rename one')
@@ -135,9 +135,7 @@ class Schema:
                 name=str(data["name"]),
                 entity_types=tuple(strip_brackets(str(x)) for x in data["entity_types"]),
                 relation_types=tuple(strip_brackets(str(x)) for x in data["relation_types"]),
-                pairs={
-                    r: frozenset((str(h), str(t)) for h, t in pairs) for r, pairs in (data.get("pairs") or {}).items()
-                },
+                pairs={str(r): _read_pairs(str(r), pairs) for r, pairs in (data.get("pairs") or {}).items()},
                 words=dict(data.get("words") or {}),
                 ner_labels={
                     str(label): tuple(strip_brackets(str(x)) for x in ([types] if isinstance(types, str) else types))
@@ -162,3 +160,14 @@ class Schema:
         return cls(
             name, tuple(entity_types), tuple(pairs), {r: frozenset(p) for r, p in pairs.items()}, dict(words or {})
         )
+
+
+def _read_pairs(relation: str, pairs: object) -> frozenset[tuple[str, str]]:
+    """The pairs of a relation; a text is none, though Python would take one of two letters apart."""
+    found: set[tuple[str, str]] = set()
+    is_list = isinstance(pairs, (list, tuple, set, frozenset))
+    for pair in pairs if is_list else [pairs]:  # type: ignore[attr-defined]
+        if not is_list or not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise SchemaError(f"pairs of {relation}: got {pair!r}; expected pairs such as [[Peop, Loc]]")
+        found.add((str(pair[0]), str(pair[1])))
+    return frozenset(found)
