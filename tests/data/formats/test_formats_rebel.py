@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from speechre.data.formats.mentions import find_entities, with_offsets
 from speechre.data.formats.rebel import from_rebel, to_rebel
 from speechre.data.formats.table import FORMATS, ImportOptions
-from speechre.errors import SchemaError
+from speechre.errors import DataError, SchemaError
 from speechre.schemas import CONLL04
 from speechre.types import Entity, Triplet
 
 ANN, OSLO, NRK = Entity("Ann Lee", "Peop"), Entity("Oslo", "Loc"), Entity("NRK", "Org")
+TRIPLET = Triplet(Entity("Ann"), "Live_In", Entity("Oslo"))
 
 
 def test_tails_of_one_head_follow_it() -> None:
@@ -35,6 +37,25 @@ def test_tails_of_one_head_follow_it() -> None:
         from_rebel("<triplet> a <city> b <loc> r", typed=True, schema=CONLL04)
     assert to_rebel([]) == ""
     assert from_rebel("") == []
+
+
+def test_what_a_decoder_writes_around_a_string_is_passed_over() -> None:
+    for content in ("</s><s> {} </s> <pad><pad>", "<s>{}</s>", " <pad> {}\n<pad> "):
+        assert from_rebel(content.format(to_rebel([TRIPLET]))) == [TRIPLET]
+        assert from_rebel(content.format("")) == []
+    with pytest.raises(ValueError, match="expected <subj> and <obj>"):
+        from_rebel("<triplet> Ann <s> Oslo <obj> Live_In")
+
+
+def test_ids_may_be_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    target = to_rebel([TRIPLET])
+    rows = [{"id": name, "context": "Ann lives in Oslo", "triplets": target} for name in (7, "8", None)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [u.id for u in FORMATS["rebel"].read(path, ImportOptions()).utterances] == ["7", "8", "x-3"]
+    path.write_text(json.dumps({**rows[0], "id": 7.5}))
+    with pytest.raises(DataError, match=r'"id" is 7\.5; expected a text'):
+        FORMATS["rebel"].read(path, ImportOptions())
 
 
 words = st.text("abc -.'ß", min_size=1, max_size=6).map(str.strip).filter(bool)

@@ -15,7 +15,7 @@ from typing import Any
 
 from speechre.data.formats.carry import FIELD, Losses, collect, to_carry, to_json
 from speechre.data.formats.mentions import find_entities
-from speechre.data.formats.rows import json_lines, of_name, own_keys, text_at, with_other_keys
+from speechre.data.formats.rows import json_lines, of_name, optional_text, own_keys, text_at, with_other_keys
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
 from speechre.data.store import write_atomically
 from speechre.errors import DataError
@@ -24,6 +24,8 @@ from speechre.types import Entity, Triplet, Utterance
 
 TYPED = "rebel-typed"
 _MARK = re.compile(r"(<[^\s<>]+>)")
+_ENDS = re.compile(r"^(?:\s*</?s>|\s*<pad>)+|(?:</?s>\s*|<pad>\s*)+$")
+"""What a decoder writes before and behind a string."""
 _KEYS = ("id", "context", "triplets", "title", FIELD)
 
 
@@ -50,11 +52,12 @@ def to_rebel(triplets: Sequence[Triplet], typed: bool = False) -> str:
 def from_rebel(content: str, typed: bool = False, schema: Schema | None = None) -> list[Triplet]:
     """The inverse of :func:`to_rebel`; entities come with texts and, in the typed form, types.
 
-    Types get the letter case of the ``schema``'s where there is one. Raises ``ValueError``, naming the place, on
+    Types get the letter case of the ``schema``'s where there is one. ``<s>``, ``</s>`` and ``<pad>`` at the ends, as a
+    decoder writes them, are passed over. Raises ``ValueError``, naming the place, on
     anything that is not such a string.
     """
     names = {name.lower(): name for name in schema.entity_types} if schema else {}
-    pieces = [piece.strip() for piece in _MARK.split(content)]
+    pieces = [piece.strip() for piece in _MARK.split(_ENDS.sub("", content))]
     if pieces[0]:
         raise ValueError(f'the target begins with "{pieces[0][:40]}"; expected <triplet>')
     marks, texts = pieces[1::2], pieces[2::2]
@@ -140,7 +143,7 @@ def write(target: Path, utterances: Sequence[Utterance], options: ExportOptions,
 
 
 def _from_row(row: Mapping[str, Any], fallback_id: str, name: str, schema: Schema | None) -> Utterance:
-    utterance_id = text_at(row, "id", fallback_id)
+    utterance_id = optional_text(row, "id") or fallback_id
     context, content = text_at(row, "context", ""), text_at(row, "triplets")
     try:
         utterance = from_target(utterance_id, context, content, name == TYPED, None if FIELD in row else schema)
