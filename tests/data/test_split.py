@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -144,10 +145,22 @@ def test_shares_are_kept_and_little_is_left_out() -> None:
         assert split.share_of(part) == pytest.approx(share, abs=0.01)
 
 
+def refused(items: list[Utterance], **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        split_utterances(items, {"a": 1, "b": 1}, **options)
+    return str(caught.value)
+
+
 def test_what_cannot_be_split_says_why() -> None:
     items = [utterance(i, f"w{i}", "s") for i in range(4)]
     with pytest.raises(DataError, match="4 utterances, tied by speaker, form 1 group; expected at least 2"):
         split_utterances(items, {"a": 1, "b": 1}, by=("speaker",))
+    assert "; name other traits, of speaker, sentence, recording" in refused(items, by=("speaker",))
+    said = 'All 4 have the speaker "s"; try --by sentence,recording'
+    assert said in refused(items)
+    assert said in refused(items, leave_out=True)
+    chain = [utterance(i, *pair) for i, pair in enumerate([("w0", "s"), ("w1", "s"), ("w1", "t"), ("w2", "t")])]
+    assert "Tie them by less, or leave out what ties them" in refused(chain)
     with pytest.raises(DataError, match="no utterance has a speaker"):
         split_utterances([utterance(i, f"w{i}") for i in range(4)], {"a": 1, "b": 1})
     with pytest.raises(DataError, match='part "b" has got no utterance: the largest of 4 groups holds 1 of 4'):

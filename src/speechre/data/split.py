@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from speechre.data.near_duplicates import SIMILARITY
-from speechre.data.ties import TRAITS, Trait, count_unknown, tied_groups
+from speechre.data.ties import TRAITS, Trait, count_unknown, tied_groups, trait_value
 from speechre.errors import DataError, UsageError
 from speechre.types import Utterance
 
@@ -115,7 +115,7 @@ def split_utterances(
     if len(groups) < len(wanted):
         raise DataError(
             f"{len(utterances)} utterances, tied by {' and '.join(held_by) or 'nothing'}, form {_groups(len(groups))}; "
-            f"expected at least {len(wanted)}, one a part. Tie them by less, or leave out what ties them"
+            f"expected at least {len(wanted)}, one a part. {_advice(utterances, held_by, by)}"
         )
     part_of = _deal(utterances, groups, list(wanted.values()), seed)
     kept = [True] * len(utterances)
@@ -130,6 +130,17 @@ def split_utterances(
                 f"{len(utterances)} utterances. Raise its share or tie utterances by less than {' and '.join(by)}"
             )
     return Split(parts, wanted, seed, by, similarity, len(groups), largest, unknown, left_out)
+
+
+def _advice(utterances: Sequence[Utterance], held_by: Sequence[Trait], by: Sequence[Trait]) -> str:
+    """What to do about too few groups: where all have one value of a trait, the others may be enough."""
+    for trait in held_by:
+        values = {trait_value(utterance, trait) for utterance in utterances}
+        if len(values) == 1 and None not in values:
+            others = ",".join(other for other in by if other != trait)
+            todo = f"try --by {others}" if others else f"name other traits, of {', '.join(TRAITS)}"
+            return f'All {len(utterances)} have the {trait} "{values.pop()}"; {todo}'
+    return "Tie them by less, or leave out what ties them"
 
 
 def _collect(
