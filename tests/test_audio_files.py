@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from speechre.audio_files import find_audio_files
+from speechre.audio_files import find_audio_files, recording_ids
 from speechre.errors import UsageError
 
 
@@ -49,3 +49,18 @@ def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(UsageError, match=r"folder .*shut cannot be looked into: Permission denied; make it readable"):
         find_audio_files([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["a/x.wav", "b/y.mp3"], ["x", "y"]),
+        (["a/x.wav", "b/x.wav", "z.wav"], ["a/x.wav", "b/x.wav", "z"]),
+        (["m.wav", "m.mp3", "m.wav.flac"], ["m.wav", "m.mp3", "m.wav.flac"]),
+        (["x", "x", "x#2"], ["x", "x#3", "x#2"]),
+        (["x", "x", "x"], ["x", "x#2", "x#3"]),
+        (["", "a"], ["", "a"]),
+    ],
+)
+def test_every_recording_has_an_id_of_its_own(names: list[str], ids: list[str]) -> None:
+    assert recording_ids(names) == ids

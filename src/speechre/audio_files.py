@@ -1,9 +1,11 @@
-"""Which files are recordings: told by their names alone, nothing is opened."""
+"""Which files are recordings, and what each is called: told by their names alone, nothing is opened."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from speechre.errors import UsageError
@@ -49,6 +51,28 @@ def find_unread_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     folders = [path for path in map(Path, paths) if os.path.isdir(path)]
     return sorted({one for folder in folders for one in _walk(folder, UNREAD_SUFFIXES)})
+
+
+def recording_ids(names: Sequence[str]) -> list[str]:
+    """An id for each recording, all different: its name without folder and suffix, or all of it where that is another's
+    too, or is what another goes by ("m.wav" and "m.wav.flac").
+
+    Where whole names are alike, which paths never are, numbers tell them apart: ``m.wav`` and ``m.wav#2``.
+    """
+    stems = [Path(name).stem for name in names]
+    counts = Counter(stems)
+    whole: set[str] = set()  # names that are ids
+    while True:
+        more = {name for name, stem in zip(names, stems, strict=True) if not stem or counts[stem] > 1 or stem in whole}
+        if more == whole:
+            break
+        whole = more
+    wanted = [name if name in whole else stem for name, stem in zip(names, stems, strict=True)]
+    ids: dict[str, None] = {}
+    for one in wanted:
+        numbered = (f"{one}#{number}" for number in count(2))
+        ids[one if one not in ids else next(other for other in numbered if other not in {*wanted, *ids})] = None
+    return list(ids)
 
 
 def _walk(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:

@@ -215,7 +215,7 @@ def test_any_program_speaks(beeper: str, tmp_path: Path) -> None:
         "beep": Command(beeper + " {voice} {speed} {output}"),
         "arg": Command(beeper + " {voice} 1 {output} {text}"),
     }
-    text = 'It\'s "$(touch x)" ; fine'
+    text = 'It\'s "$(touch x)" ; {voice} {speed} fine'
     slow = synthesize(text, "beep:low", engines=engines)
     fast = synthesize(text, "beep:low", speed=2.0, engines=engines)
     assert len(slow) == pytest.approx(2 * len(fast), abs=40)

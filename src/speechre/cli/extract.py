@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -201,19 +200,9 @@ def _extractions(
     extract_many: _ExtractMany, files: Sequence[Path], on_error: OnError, on_progress: OnProgress
 ) -> Iterator[Extraction]:
     """With ids that are unique: two files of one name in different folders go by their paths."""
-    by_path = _without_names_of_their_own(files)
+    from speechre.audio_files import recording_ids
+
+    names = [str(file) for file in files]
+    ids = dict(zip(names, recording_ids(names), strict=True))
     for extraction in extract_many(files, on_error, on_progress):
-        yield replace(extraction, id=extraction.source) if extraction.source in by_path else extraction
-
-
-def _without_names_of_their_own(files: Sequence[Path]) -> set[str]:
-    """The paths of those whose name without its suffix is another's too, or is such a path ("m.wav" and
-    "m.wav.flac").
-    """
-    counts = Counter(file.stem for file in files)
-    by_path: set[str] = set()
-    while True:
-        more = {str(file) for file in files if counts[file.stem] > 1 or file.stem in by_path}
-        if more == by_path:
-            return by_path
-        by_path = more
+        yield replace(extraction, id=ids[extraction.source])

@@ -8,6 +8,7 @@ What a voice's licence allows is the user's to check. The same text, voice and s
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 import subprocess
 import sys
@@ -132,6 +133,9 @@ def _words(command: tuple[str, ...], package: str) -> tuple[str, ...]:
     return tuple(done.stdout.decode(errors="replace").partition(":")[2].split())
 
 
+_PLACE = re.compile(r"\{(?:text|voice|speed|output)\}")
+
+
 @dataclass(frozen=True)
 class Command:
     """Any program, as a line with ``{output}`` (the WAV file to write) and, where it takes them, ``{text}`` (else
@@ -159,9 +163,8 @@ class Command:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
             values = {"{text}": text, "{voice}": voice, "{speed}": f"{speed:.3f}", "{output}": str(path)}
-            words = shlex.split(self.line)
-            for name, value in values.items():
-                words = [word.replace(name, value) for word in words]
+            # In one pass: what a text says is no place to fill in.
+            words = [_PLACE.sub(lambda place: values[place[0]], word) for word in shlex.split(self.line)]
             given = "" if "{text}" in self.line else text
             return _run(words, given, path, "check the command")
 

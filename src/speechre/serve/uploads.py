@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, read_blocks
+from speechre.audio_files import recording_ids
 from speechre.serve.limits import (
     LEAST_BYTES_PER_S,
     MAX_FILES,
@@ -150,17 +150,9 @@ def _copy(source: BinaryIO, path: Path) -> None:
 
 
 def _named(names: Sequence[str], folder: Path) -> list[Upload]:
-    """With ids as ``speechre extract`` gives them: a name without its suffix, or all of it where two would be alike;
-    where whole names are alike too, which paths on a command line never are, numbers tell them apart.
-    """
-    stems = Counter(Path(name).stem for name in names)
-    ids = [Path(name).stem if Path(name).stem and stems[Path(name).stem] == 1 else name for name in names]
-    seen: Counter[str] = Counter()
-    uploads = []
-    for number, (name, one) in enumerate(zip(names, ids, strict=True)):
-        seen[one] += 1
-        uploads.append(Upload(name, one if seen[one] == 1 else f"{one}#{seen[one]}", folder / str(number)))
-    return uploads
+    """With ids as ``speechre extract`` gives them."""
+    ids = recording_ids(names)
+    return [Upload(*each, folder / str(number)) for number, each in enumerate(zip(names, ids, strict=True))]
 
 
 def measure_sound(upload: Upload, limits: Limits) -> float:
