@@ -137,9 +137,8 @@ def _advice(utterances: Sequence[Utterance], held_by: Sequence[Trait], by: Seque
     for trait in held_by:
         values = {trait_value(utterance, trait) for utterance in utterances}
         if len(values) == 1 and None not in values:
-            others = ",".join(other for other in by if other != trait)
-            todo = f"try --by {others}" if others else f"name other traits, of {', '.join(TRAITS)}"
-            return f'All {len(utterances)} have the {trait} "{values.pop()}"; {todo}'
+            others = ",".join(other for other in (by if len(by) > 1 else TRAITS) if other != trait)
+            return f'All {len(utterances)} have the {trait} "{values.pop()}"; try --by {others}'
     return "Tie them by less, or leave out what ties them"
 
 
