@@ -19,7 +19,7 @@ SRC = Path(speechre.__file__).parent
 
 # A room is a module or a package right under speechre/.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "schema", "schemas", "errors", "strict_yaml"}),
+    frozenset({"types", "schema", "schemas", "errors", "strict_yaml", "digests"}),
     frozenset({"orders", "linearize", "grammar", "parse", "vote", "calibration"})
     | frozenset({"metrics", "significance", "reliability", "config", "limits", "graph"}),
     frozenset({"audio", "audio_files", "containers", "page", "data", "graph_formats"}),

@@ -6,6 +6,10 @@ Commands print the message as one line and exit with the code that the class car
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_NUM_SHOWN = 5
+
 
 class SpeechreError(Exception):
     """Base of all errors that speechre raises on purpose."""
@@ -15,6 +19,12 @@ class SpeechreError(Exception):
     def to_dict(self) -> dict[str, str]:
         """The JSON form, the same from the service and in bulk: the kind as the command line names it, the message."""
         return {"type": type(self).__name__, "message": str(self)}
+
+
+def list_some(ids: Sequence[str]) -> str:
+    """The first of them in quotes, and how many more there are: for messages."""
+    shown = ", ".join(f'"{one}"' for one in ids[:_NUM_SHOWN])
+    return f"{shown} and {len(ids) - _NUM_SHOWN} more" if len(ids) > _NUM_SHOWN else shown
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
-from speechre.errors import DataError, UsageError
+from speechre.errors import DataError, UsageError, list_some
 from speechre.types import Entity, Triplet
 
 Protocol = Literal["strict", "boundary", "paper"]
@@ -24,7 +24,6 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 TripletsById = Mapping[str, Sequence[Triplet]]
 """Triplets by utterance id; an utterance without triplets has an empty sequence, never a missing id."""
 
-_NUM_IDS_SHOWN = 5
 _DROP_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -40,6 +39,11 @@ def normalize_text(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).lower()
     kept = (c for c in folded if not (c in string.punctuation or unicodedata.category(c).startswith("P")))
     return " ".join("".join(kept).split())
+
+
+def statement_key(triplet: Triplet) -> tuple[str, str, str]:
+    """What two spellings of one statement have in common, whatever the types of its entities."""
+    return normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
 
 
 def normalize_text_as_released(text: str) -> str:
@@ -260,7 +264,7 @@ def count_entities(gold: Iterable[Entity], predicted: Iterable[Entity], protocol
 def check_same_ids(gold: TripletsById, predicted: TripletsById) -> None:
     """Raises :class:`DataError`, with the first ids and their number, unless both sides have the same ids."""
     faults = [
-        f"{len(ids)} of {len(whole)} {text}: {_some(ids)}"
+        f"{len(ids)} of {len(whole)} {text}: {list_some(ids)}"
         for ids, whole, text in (
             ([i for i in gold if i not in predicted], gold, "gold utterances have no prediction"),
             ([i for i in predicted if i not in gold], predicted, "predictions have no gold utterance"),
@@ -272,11 +276,6 @@ def check_same_ids(gold: TripletsById, predicted: TripletsById) -> None:
             f"gold and predictions do not cover the same utterances: {'; '.join(faults)}. "
             "Write one prediction for every gold utterance and for no other, empty where nothing was found."
         )
-
-
-def _some(ids: Sequence[str]) -> str:
-    shown = ", ".join(f'"{i}"' for i in ids[:_NUM_IDS_SHOWN])
-    return f"{shown} and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else shown
 
 
 def _relation_key(relation: str, protocol: Protocol) -> str:

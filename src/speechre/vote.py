@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from speechre.calibration import Calibration
 from speechre.config import DecodeConfig
 from speechre.errors import ConfigError, SpeechreError
-from speechre.metrics import normalize_text
+from speechre.metrics import statement_key
 from speechre.orders import ORDERS, select_orders
 from speechre.types import Entity, Triplet
 
@@ -171,13 +171,13 @@ def _weigh(ballots: Sequence[Ballot], read: Sequence[Triplet]) -> Iterator[tuple
     """Each triplet with votes and orders, its support and its belief."""
     beliefs: dict[Hashable, Triplet] = {}
     for triplet in read:
-        key = _normalized(triplet)
+        key = statement_key(triplet)
         if key not in beliefs or (triplet.confidence or 0.0) > (beliefs[key].confidence or 0.0):
             beliefs[key] = triplet
-    for mentions in _group(ballots, _normalized):
+    for mentions in _group(ballots, statement_key):
         support = min(1.0, math.fsum(m.belief for m in mentions) / len(ballots))
         orders = _voters(mentions)
-        same = beliefs.pop(_normalized(mentions[0].triplet), None)
+        same = beliefs.pop(statement_key(mentions[0].triplet), None)
         merged = replace(_merge(mentions), votes=len(orders), orders=orders)
         yield merged, support, 0.0 if same is None else same.confidence or 0.0
     for triplet in beliefs.values():
@@ -197,10 +197,6 @@ class _Mention:
 
 def _identical(t: Triplet) -> Hashable:
     return t.head.text.strip(), t.head.type, t.relation, t.tail.text.strip(), t.tail.type
-
-
-def _normalized(t: Triplet) -> Hashable:
-    return normalize_text(t.head.text), t.relation, normalize_text(t.tail.text)
 
 
 def _group(ballots: Sequence[Ballot], key: Callable[[Triplet], Hashable]) -> Iterable[list[_Mention]]:

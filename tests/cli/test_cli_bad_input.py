@@ -90,7 +90,7 @@ def drop_a_tensor(folder: Path) -> None:
     """A whole file with the right hash, but of another model."""
     from safetensors.torch import load_file, save_file
 
-    from speechre.model.checkpoint import file_sha256
+    from speechre.digests import file_sha256
 
     path = folder / "model.safetensors"
     state = load_file(path)

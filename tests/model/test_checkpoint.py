@@ -17,12 +17,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from speechre.config import Config
+from speechre.digests import file_sha256
 from speechre.errors import CheckpointError, UsageError
 from speechre.model import checkpoint
 from speechre.model.backbone import sinusoids
 from speechre.model.card import model_card
 from speechre.model.checkpoint import (
-    file_sha256,
     load_checkpoint,
     model_folder,
     save_checkpoint,

@@ -107,7 +107,6 @@ def test_a_multilingual_model_starts_with_language_and_task() -> None:
         "<|notimestamps|>",
     ]
     assert [tokenizer.token_name(token_id) for token_id in tokenizer.start_ids("l0")] == expected
-    assert tokenizer.transcribe_id == tokenizer.token_id("<|transcribe|>")
     assert tokenizer.token_id("<A>") == 51_865
     with pytest.raises(CheckpointError, match=r'no token "<\|xx\|>"'):
         tokenizer.start_ids("xx")

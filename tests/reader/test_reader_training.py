@@ -11,7 +11,7 @@ import torch
 from speechre.errors import ConfigError, DataError, TrainingError
 from speechre.reader.network import SpertNetwork
 from speechre.reader.reader import TextModel, TextReader
-from speechre.reader.training import TextTraining, build_network, make_examples, rate_factor, train
+from speechre.reader.training import TextTraining, build_network, make_examples, train
 from speechre.schemas import CONLL04
 from speechre.types import Utterance
 
@@ -102,14 +102,6 @@ def test_a_loss_that_is_no_number_ends_the_training(settings: TextTraining, sent
 def test_settings_out_of_range_are_named(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=f"text training: {next(iter(change))} is"):
         TextTraining(**change)  # type: ignore[arg-type]
-
-
-def test_the_rate_rises_and_falls_to_zero() -> None:
-    factors = [rate_factor(step, 10, 0.2) for step in range(10)]
-    assert factors[:3] == [0.5, 1.0, 1.0]
-    assert factors[2:] == sorted(factors[2:], reverse=True)
-    assert rate_factor(10, 10, 0.2) == 0.0
-    assert rate_factor(0, 10, 0.0) == 1.0
 
 
 def test_a_gradient_that_is_no_number_ends_the_training(settings: TextTraining, sentences: list[Utterance]) -> None:

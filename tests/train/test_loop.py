@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
 from speechre.train.examples import Example
-from speechre.train.loop import interpolate, learning_rate_factor, make_optimizer, run_training
+from speechre.train.loop import interpolate, make_optimizer, run_training
 from speechre.train.setup import build_network, start_training
 from speechre.train.state import Progress, find_state, load_state, save_state
 from speechre.types import AudioRef, Entity, Relation, Triplet, Utterance
@@ -161,15 +160,6 @@ def test_a_run_leaves_a_model_metrics_and_a_state(whole: tuple[Path, SpeechReNet
     assert loaded.config == run_config()
     for name, tensor in network.state_dict().items():
         assert torch.allclose(loaded.network.state_dict()[name], tensor, rtol=1e-3, atol=1e-3), name
-
-
-def test_the_rate_rises_and_falls_to_zero() -> None:
-    config = run_config(steps=10, warmup_steps=4)
-    factors = [learning_rate_factor(step, config) for step in range(10)]
-    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert factors[4] == 1.0
-    assert all(a > b > 0 for a, b in pairwise(factors[4:]))
-    assert learning_rate_factor(10, config) == 0
 
 
 def test_every_parameter_has_one_rate_and_vectors_do_not_decay() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from speechre import __version__
 from speechre.bulk.shards import Shard, ShardRows, open_rows
 from speechre.data.store import iter_manifest, read_json, write_atomically
+from speechre.digests import file_sha256
 from speechre.errors import SpeechreError, UsageError
 from speechre.extract.extractor import Extractor, OnProgress
 from speechre.types import Utterance
@@ -136,7 +137,7 @@ def _as_ours(utterance: Utterance, fault: Exception) -> SpeechreError:
 def _described(run: BulkRun, num_shards: int) -> dict[str, Any]:
     """What all parts of a run share, as far as it is known before a model is loaded."""
     return {
-        "manifest_sha256": _sha256(run.manifest),
+        "manifest_sha256": file_sha256(run.manifest),
         "num_shards": num_shards,
         "settings": json.loads(json.dumps(dict(run.settings))),  # as it will be read: tuples are lists
     }
@@ -173,14 +174,6 @@ def noted_num_shards(folder: Path) -> int | None:
     noted = read_json(path) if path.exists() else None
     num_shards = noted.get("num_shards") if isinstance(noted, dict) else None
     return num_shards if isinstance(num_shards, int) else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _note(path: Path, told: Mapping[str, Any]) -> None:

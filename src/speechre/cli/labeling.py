@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechre.cli.options import Commands
 from speechre.cli.output import check_replaces_no_input, message
-from speechre.errors import DataError, UsageError
+from speechre.errors import DataError, UsageError, list_some
 
 if TYPE_CHECKING:
     from speechre.data.label_studio import Suggestion
@@ -286,8 +286,7 @@ def _tell_missing(reading: Reading, are_kept: bool) -> None:
     done = "kept as they were" if are_kept else "left out"
     for ids, what in ((reading.unannotated, "not annotated"), (reading.skipped, "skipped by the annotator")):
         if ids:
-            shown = ", ".join(f'"{name}"' for name in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-            message(f"{len(ids)} utterances were {what}, and {done}: {shown}")
+            message(f"{len(ids)} utterances were {what}, and {done}: {list_some(ids)}")
     missing = [u.audio.path for u in reading.utterances if u.audio is not None and not os.path.isfile(u.audio.path)]
     if missing:
         message(

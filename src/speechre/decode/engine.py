@@ -20,7 +20,7 @@ from speechre.config import DecodeConfig, ModelConfig
 from speechre.decode.alignment import TranscriptTimes, alignment_heads, token_chars, token_times
 from speechre.decode.constraints import Copying, TokenGrammar
 from speechre.decode.readings import Hearing, WeighedTranscript, weighed_transcripts
-from speechre.decode.rules import Rules
+from speechre.decode.rules import OrderRules
 from speechre.decode.search import Generation, Group, best_by_logits, search_groups
 from speechre.decode.transcripts import Replay, Transcript, TranscriptWriter, num_searched
 from speechre.model.adapter import Adapter
@@ -244,9 +244,6 @@ class DecodingEngine:
             torch.cuda.synchronize(self.network.device)
         return perf_counter()
 
-    def _ids(self, rows: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-        return torch.tensor(rows, device=self.network.device)
-
     def _write_transcripts(
         self,
         rows: DecoderRows,
@@ -336,12 +333,12 @@ class DecodingEngine:
         hidden_GD = rows.feed(order_prompts * num_utterances)
         self.timing.prefill_s += self._clock() - start
         start = self._clock()
-        rules = Rules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
+        rules = OrderRules(self._grammar, self.orders, spans, num_utterances, self.sequencer)
         groups = self._search(rows, hidden_GD, rules)
         self.timing.orders_s += self._clock() - start
         return groups
 
-    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: Rules) -> list[Group]:
+    def _search(self, rows: DecoderRows, hidden_ND: Tensor, rules: OrderRules) -> list[Group]:
         """All orders of all utterances, one group each."""
         config, max_positions = self.config, self.network.config.max_target_positions
         # Each group's own room behind its prompts: a neighbour with a long transcript takes none of it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from speechre.decode.alignment import TranscriptTimes
 from speechre.decode.engine import Decoded
-from speechre.metrics import normalize_text
+from speechre.metrics import normalize_text, statement_key
 from speechre.model.sequence import Sequencer
 from speechre.orders import ORDERS
 from speechre.parse import Parsed, parse
@@ -96,11 +96,6 @@ def _parse(ids: Sequence[int], order: str, sequencer: Sequencer, constrained: bo
 def _trimmed(entity: Entity) -> Entity:
     """Without a comma at the end: Whisper has tokens such as ``.,``, which a copied entity cannot leave half behind."""
     return replace(entity, text=entity.text.strip(" ,;:") or entity.text)
-
-
-def statement_key(triplet: Triplet) -> tuple[str, str, str]:
-    """What two spellings of one statement have in common."""
-    return normalize_text(triplet.head.text), triplet.relation, normalize_text(triplet.tail.text)
 
 
 def is_said_again(triplet: Triplet, earlier: Triplet) -> bool:

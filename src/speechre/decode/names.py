@@ -84,7 +84,7 @@ class NameBias:
         return bias
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int | None]) -> None:
-        """As :meth:`speechre.decode.search.Rules.advance`."""
+        """As :meth:`speechre.decode.search.SearchRules.advance`."""
         before = self._places
         self._places = [
             before[parent] if token is None else self._next(before[parent], token)

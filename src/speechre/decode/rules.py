@@ -13,7 +13,7 @@ from speechre.model.sequence import Sequencer
 from speechre.orders import Order
 
 
-class Rules:
+class OrderRules:
     """What each row of a search may write next: the grammar's states and, where there is a transcript, copying.
 
     Under the copy constraint an answer is made of the grammar's symbols and the words of the batch's transcripts, so

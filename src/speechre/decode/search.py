@@ -120,7 +120,7 @@ def top_candidates(
     return [list(zip(*row, strict=True)) for row in zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)]
 
 
-class Rules(Protocol):
+class SearchRules(Protocol):
     """What each row of a search may write next."""
 
     def forced(self, row: int) -> int | None:
@@ -132,7 +132,7 @@ class Rules(Protocol):
         """
 
 
-class LogitRules(Rules, Protocol):
+class LogitRules(SearchRules, Protocol):
     """What each row may write next, said of logits."""
 
     @property
@@ -158,7 +158,7 @@ def search_groups(
     rows: DecoderRows,
     hidden_ND: Tensor,
     best_next: BestNext,
-    rules: Rules,
+    rules: SearchRules,
     groups: Sequence[Group],
     groups_each: int,
     eot_id: int,
@@ -209,7 +209,7 @@ def _step(active: Sequence[Group], log_probs_NC: Tensor, tokens_NC: Tensor, eot_
     return parents, tokens
 
 
-def _follow_forced(active: Sequence[Group], written: Sequence[list[int]], rules: Rules, eot_id: int) -> None:
+def _follow_forced(active: Sequence[Group], written: Sequence[list[int]], rules: SearchRules, eot_id: int) -> None:
     """Where only one token may follow, write it too: its probability is 1, so the next look at the network is for the
     first token that has an alternative. Only for greedy search: the beams of a group go in step.
     """

@@ -75,7 +75,7 @@ def num_searched(config: DecodeConfig) -> int:
     return max(1, ROWS_AT_ONCE // config.transcript_beams)
 
 
-class _Words:
+class TranscriptRules:
     """The rules of a transcript: any word may follow, and the relation prompt's first token ends it.
 
     A row that goes in circles can only end, at no cost: otherwise a row that leaves the circle for a word would beat
@@ -197,7 +197,7 @@ class TranscriptWriter:
         groups = [Group(self._num_beams, limit, 0.0) for limit in self._limits(num_frames)]
         end_id = self._sequencer.relations_id
         names = None if self._names is None else self._names.start(len(num_frames))
-        words = _Words(end_id, len(num_frames), self._shortlist, names)
+        words = TranscriptRules(end_id, len(num_frames), self._shortlist, names)
         best_next = words.best_of_shortlist if self._shortlist else best_by_logits(self._project, words)
         if names is not None:
             best_next = names.best(best_next, lambda row: words.forced(row) is not None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechre.data.store import parse_json
-from speechre.errors import UsageError
+from speechre.errors import UsageError, list_some
 from speechre.evaluate.report import counts_table
 from speechre.metrics import Counts, check_protocol
 from speechre.page.table import Table
@@ -17,7 +17,6 @@ from speechre.significance import LEVEL, Difference, paired_bootstrap
 
 NUM_SAMPLES = 10_000
 _ALL = ""  # beside the names of relations: all triplets; a relation has no empty name
-_NUM_IDS_SHOWN = 5
 
 UtteranceRow = Mapping[str, Counts]
 """The triplet counts of one utterance: all under "", and those of each relation type that occurs."""
@@ -125,7 +124,7 @@ def compare_reports(
 def check_same_utterances(a: Side, b: Side) -> None:
     """Raises :class:`UsageError` unless both have the same ids, and the same number of gold triplets in each."""
     faults = [
-        f"{one.path} has {len(ids)} of its {len(one.rows)} utterances alone: {_some(ids)}"
+        f"{one.path} has {len(ids)} of its {len(one.rows)} utterances alone: {list_some(ids)}"
         for one, other in ((a, b), (b, a))
         if (ids := [i for i in one.rows if i not in other.rows])
     ]
@@ -135,7 +134,7 @@ def check_same_utterances(a: Side, b: Side) -> None:
     if differing:
         raise UsageError(
             f"{a.path} and {b.path} have other gold triplets in {len(differing)} of {len(a.rows)} utterances: "
-            f"{_some(differing)}; compare reports over the same manifest"
+            f"{list_some(differing)}; compare reports over the same manifest"
         )
 
 
@@ -187,11 +186,6 @@ def _counts(numbers: Any) -> Counts:
 
 def _gold(row: UtteranceRow) -> dict[str, int]:
     return {name: counts.num_gold for name, counts in row.items() if counts.num_gold}
-
-
-def _some(ids: Sequence[str]) -> str:
-    shown = ", ".join(f'"{i}"' for i in ids[:_NUM_IDS_SHOWN])
-    return f"{shown} and {len(ids) - _NUM_IDS_SHOWN} more" if len(ids) > _NUM_IDS_SHOWN else shown
 
 
 def _difference_cells(found: Difference) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from speechre.digests import file_sha256
 from speechre.errors import UsageError
 from speechre.schema import Schema
 
@@ -63,8 +63,8 @@ class Plan:
     def fingerprint(self) -> dict[str, Any]:
         """All that the result depends on, but for the model to start from: what a resumed run must have in common."""
         return {
-            "manifest": _digest(self.manifest),
-            "dev": None if self.dev is None else _digest(self.dev),
+            "manifest": file_sha256(self.manifest),
+            "dev": None if self.dev is None else file_sha256(self.dev),
             "schema": self.schema.to_dict(),
             "from": self.start,
             "name": self.model_name,
@@ -75,10 +75,6 @@ class Plan:
             "precision": self.precision,
             "weights": self.weights,
         }
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def speech_steps(num_utterances: int) -> int:

@@ -11,8 +11,6 @@ well-kept code that we would else write again, badly.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 import re
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from speechre import __version__
+from speechre.digests import policy_hash
 from speechre.errors import AudioError
 from speechre.graph import KnowledgeGraph, Mention
 from speechre.graph_formats.text import clean_text, cleaned
@@ -92,9 +91,9 @@ def to_html(
         "style": style,
         "script": script,
         "library": library,
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
-        "library_hash": _hash(library),
+        "style_hash": policy_hash(style),
+        "script_hash": policy_hash(script),
+        "library_hash": policy_hash(library),
         "data": script_json(data),
     }
     # One pass over the template: what is put in is not looked at again.
@@ -107,10 +106,6 @@ def script_json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _data(graph: KnowledgeGraph, sounds: Mapping[str, bytes], notes: Mapping[str, str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechre.config import Config
+from speechre.digests import file_sha256
 from speechre.errors import CheckpointError, SpeechreError
 from speechre.model.adapter import Adapter, load_adapter, save_adapter
 from speechre.model.backbone import sinusoids
@@ -68,18 +69,6 @@ class Checkpoint:
 
     def sequencer(self) -> Sequencer:
         return Sequencer(self.tokenizer, self.schema, self.config.model.prompt_style)
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def save_checkpoint(

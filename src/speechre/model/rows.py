@@ -7,7 +7,7 @@ token by token. So six orders with K beams cost one prompt, every layer attends 
 beam copies a row of the mask, not keys and values.
 
 Shape letters: B utterances, R rows of each, N = B * R rows (those of one utterance lie together), H attention heads, C
-width of one head, T new tokens, X slots, D width.
+width of one head, T new tokens, X slots, S encoder frames, D width.
 """
 
 from __future__ import annotations
@@ -132,16 +132,16 @@ class DecoderRows:
             positions.append(places + [0] * empty)
             owners.append(rows + [-1] * empty)
         self._hide(owners)
-        ids_BS, positions_BS = torch.tensor([ids, positions], device=self._device)
+        ids_BT, positions_BT = torch.tensor([ids, positions], device=self._device)
         look = self._look_and_note if self._watched and not self._has_branched else None
         if isinstance(self._decoder, ChangedDecoder):
             self._decoder.changed_from.utterance = self._num_plain
-        hidden_BSD = self._decoder(ids_BS, positions_BS, None, self._cross, self._cross_mask, self._attend, look)
-        states: Tensor = hidden_BSD.view(-1, hidden_BSD.shape[-1])
+        hidden_BTD = self._decoder(ids_BT, positions_BT, None, self._cross, self._cross_mask, self._attend, look)
+        states: Tensor = hidden_BTD.view(-1, hidden_BTD.shape[-1])
         return states if len(last) == len(states) else states[last]
 
     def _hide(self, owners: list[list[int]]) -> None:
-        """Make the mask of new slots, (B or 1, 1, S, X), and note who sees them from now on."""
+        """Make the mask of new slots, (B or 1, 1, T, X), and note who sees them from now on."""
         rows_each, before, num_new = self._rows_each, self._num_slots, len(owners[0])
         self._num_slots += num_new
         if rows_each == 1 and self._hidden_BRX is None and not any(rows[-1] for rows in owners):
@@ -158,14 +158,14 @@ class DecoderRows:
             self._note(same_RR)
             self._mask = self._hidden_BRX[:, None]
             return
-        owner_BS = torch.tensor(owners, device=self._device)
-        causal_SS = torch.ones(num_new, num_new, dtype=torch.bool, device=self._device).tril()
-        sees_BSS = (owner_BS[:, :, None] == owner_BS[:, None, :]) & causal_SS
+        owner_BT = torch.tensor(owners, device=self._device)
+        causal_TT = torch.ones(num_new, num_new, dtype=torch.bool, device=self._device).tril()
+        sees_BTT = (owner_BT[:, :, None] == owner_BT[:, None, :]) & causal_TT
         # An empty slot looks back as the first row does, so that no row of the softmax is empty.
-        index_BSX = owner_BS.clamp(min=0)[:, :, None].expand(-1, -1, before)
-        old_BSX = self._hidden_BRX.gather(1, index_BSX)
-        self._mask = torch.cat([old_BSX, self._bias(sees_BSS)], dim=2)[:, None]
-        self._note(self._bias(torch.tensor(every, device=self._device)[None, :, None] == owner_BS[:, None, :]))
+        index_BTX = owner_BT.clamp(min=0)[:, :, None].expand(-1, -1, before)
+        old_BTX = self._hidden_BRX.gather(1, index_BTX)
+        self._mask = torch.cat([old_BTX, self._bias(sees_BTT)], dim=2)[:, None]
+        self._note(self._bias(torch.tensor(every, device=self._device)[None, :, None] == owner_BT[:, None, :]))
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -181,20 +181,20 @@ class DecoderRows:
         new_BRX = new_BRX.expand(len(self._hidden_BRX), -1, -1)
         self._hidden_BRX = torch.cat([self._hidden_BRX, new_BRX], dim=2)
 
-    def _attend(self, layer: int, attention: Attention, normed_BSD: Tensor) -> Tensor:
+    def _attend(self, layer: int, attention: Attention, normed_BTD: Tensor) -> Tensor:
         """Self-attention of new tokens over the memory, which then holds them too."""
-        queries, new = attention.among(normed_BSD)
+        queries, new = attention.among(normed_BTD)
         return attention.attend(queries, self._memory[layer].append(new), self._mask)
 
-    def _look_and_note(self, layer: int, attention: Attention, normed_BSD: Tensor) -> Tensor:
+    def _look_and_note(self, layer: int, attention: Attention, normed_BTD: Tensor) -> Tensor:
         """Cross-attention of new tokens, whose queries are kept."""
-        queries = attention.queries(normed_BSD)
+        queries = attention.queries(normed_BTD)
         if layer in self._watched:
             self._watched[layer].append(queries)
         return attention.attend(queries, self._cross[layer], self._cross_mask)
 
     def looks(self, heads: Sequence[tuple[int, int]]) -> Tensor:
-        """Where these (layer, head) of watched layers looked behind every slot of the prompts: (B, heads, X, frames), a
+        """Where these (layer, head) of watched layers looked behind every slot of the prompts: (B, heads, X, S), a
         row sums to 1 over the real frames.
         """
         weights = []

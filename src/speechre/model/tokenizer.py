@@ -165,11 +165,6 @@ class Tokenizer:
         return self.token_id(f"<|{language}|>")
 
     @property
-    def transcribe_id(self) -> int:
-        """The token of the task "transcribe"; English-only models have it, but were not trained with it."""
-        return self.token_id(_TRANSCRIBE)
-
-    @property
     def is_multilingual(self) -> bool:
         """Whether the Whisper underneath was trained on more than English."""
         return self._whisper_vocab_size >= _MIN_MULTILINGUAL_VOCAB

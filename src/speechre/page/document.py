@@ -8,14 +8,13 @@ the data holds.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from speechre import __version__
+from speechre.digests import policy_hash
 from speechre.errors import UsageError
 
 _FOLDER = Path(__file__).parent
@@ -52,12 +51,8 @@ def render_document(template: Path, context: Mapping[str, Any]) -> str:
         version=__version__,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
         **context,
     )
     return _CONTROL.sub("\ufffd", page)  # what HTML cannot say
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

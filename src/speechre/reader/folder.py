@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from speechre.digests import file_sha256
 from speechre.errors import CheckpointError
-from speechre.model.checkpoint import file_sha256
 from speechre.model.folders import replaced_folder
 from speechre.reader.reader import TextModel, text_model_of
 
@@ -62,7 +62,7 @@ def load_text_model(folder: Path) -> TextModel:
     if kind != MODEL_TYPE or data.get("format") != FORMAT:
         raise CheckpointError(
             f'{folder / "config.json"}: model_type is {kind!r}, expected "{MODEL_TYPE}" of format {FORMAT}; '
-            "train one with benchmarks/pipeline.py train"
+            "train one with speechre train-reader"
         )
     if data.get("weights_sha256") != sha256:
         raise CheckpointError(f"{folder}: model.safetensors is not the file that config.json was written for")

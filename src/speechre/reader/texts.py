@@ -8,7 +8,7 @@ from typing import Literal
 
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError, UsageError
-from speechre.metrics import normalize_text
+from speechre.metrics import normalize_text, statement_key
 from speechre.reader.projection import project
 from speechre.reader.spans import standing_texts
 from speechre.types import Utterance
@@ -62,7 +62,7 @@ def check_transcripts(utterances: Sequence[Utterance], transcripts: Mapping[str,
     if missing:
         raise DataError(
             f'{len(missing)} of {len(utterances)} utterances have no transcript, the first is "{missing[0]}"; '
-            "make them with benchmarks/pipeline.py transcribe"
+            'make them with "speechre extract --format jsonl"'
         )
     return transcripts
 
@@ -101,7 +101,7 @@ def reach(gold: Sequence[Utterance], texts: Mapping[str, str], max_span_words: i
     for utterance in gold:
         standing = standing_texts(texts[utterance.id], max_span_words)
         entities = {normalize_text(entity.text) for entity in utterance.entities}
-        triplets = {(normalize_text(t.head.text), t.relation, normalize_text(t.tail.text)) for t in utterance.triplets}
+        triplets = {statement_key(triplet) for triplet in utterance.triplets}
         counts[0] += len(entities)
         counts[1] += len(entities & standing)
         counts[2] += len(triplets)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from speechre.errors import ConfigError, DataError, TrainingError
 from speechre.model.device import choose_precision
+from speechre.model.schedule import rate_factor
 from speechre.reader.network import RangeMax, SpertNetwork
 from speechre.reader.spans import Example, Span, WordTokenizer, make_example, sample_pairs, sample_spans
 from speechre.reader.text_encoder import TextEncoder, load_text_encoder
@@ -133,7 +134,8 @@ def train(
     optimizer = _make_optimizer(network, settings)
     in_bfloat16 = choose_precision(settings.precision, network.device.type) == "bf16"
     num_steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, num_steps, settings.warmup))
+    num_warmup = round(settings.warmup * num_steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, num_steps, num_warmup))
     network.train()
     with torch.random.fork_rng(devices=[]):  # dropout's choices
         torch.manual_seed(settings.seed)
@@ -162,14 +164,6 @@ def train(
 
 def _advice(batch: Sequence[Example]) -> str:
     return f" (utterances {', '.join(example.id for example in batch)}); lower the learning rates"
-
-
-def rate_factor(step: int, num_steps: int, warmup: float) -> float:
-    """Linear warm-up over a share of the steps, then linear decay to zero."""
-    num_warmup = round(warmup * num_steps)
-    if step < num_warmup:
-        return (step + 1) / num_warmup
-    return max(0.0, (num_steps - step) / max(1, num_steps - num_warmup))
 
 
 def batch_losses(

@@ -23,6 +23,7 @@ from speechre.model.checkpoint import ADAPTER, save_checkpoint
 from speechre.model.device import choose_device, choose_precision
 from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
+from speechre.model.schedule import rate_factor
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
 from speechre.train.low_rank import adapter_of, merged_network, only_changes_learn
@@ -35,14 +36,6 @@ Evaluate = Callable[[SpeechReNetwork], dict[str, float]]
 
 Report = Callable[[str], None]
 """Takes one line of progress for people."""
-
-
-def learning_rate_factor(step: int, config: Config) -> float:
-    """Linear warm-up, then linear decay to zero at the last step."""
-    warmup, steps = config.train.warmup_steps, config.train.steps
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.0, (steps - step) / max(1, steps - warmup))
 
 
 def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.AdamW:
@@ -220,7 +213,7 @@ def _metrics_row(done: int, loss: Loss, norm: float, config: Config, seconds: fl
         "transcript_loss": loss.transcript.item(),
         "relation_loss": loss.relations.item(),
         "gradient_norm": norm,
-        "learning_rate": config.train.learning_rate * learning_rate_factor(done - 1, config),
+        "learning_rate": config.train.learning_rate * _rate_factor(done - 1, config),
         "seconds": seconds,
     }
 
@@ -260,8 +253,9 @@ def _train_step(
     teacher: Teacher | None,
 ) -> tuple[Loss, float]:
     network.train()
+    factor = _rate_factor(step, config)
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * learning_rate_factor(step, config)
+        group["lr"] = group["base_lr"] * factor
     optimizer.zero_grad(set_to_none=True)
     with autocast():
         loss = compute_loss(network, samples, sequencer, config, teacher)
@@ -273,6 +267,10 @@ def _train_step(
         raise TrainingError(f"the gradient of step {step + 1} is {norm}{_advice(samples)}")
     optimizer.step()
     return loss, norm
+
+
+def _rate_factor(step: int, config: Config) -> float:
+    return rate_factor(step, config.train.steps, config.train.warmup_steps)
 
 
 def _advice(samples: Sequence[Sample]) -> str:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from speechre.config import Config
+from speechre.digests import file_sha256
 from speechre.errors import CheckpointError, ConfigError
-from speechre.model.checkpoint import file_sha256
 from speechre.model.folders import replaced_by_interrupted, replaced_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
