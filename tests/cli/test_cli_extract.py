@@ -215,11 +215,12 @@ def test_only_given_options_override_the_model(make_sound: MakeSound, monkeypatc
     assert main(["extract", sound, "--model", "m", "--device", "cpu"]) == 1
     options = ["--orders", "hrt, trh", "--beams", "3", "--threshold", "0.25", "--batch-size", "2"]
     assert main(["extract", sound, "--device", "cpu", *options]) == 1
+    own = {"device": "cpu", "memory_mib": None, "vad": "energy"}
     assert seen == [
-        {"name": "m", "device": "cpu", "batch_size": 8},
+        {"name": "m", **own, "batch_size": 8},
         {
             "name": "speechre-tiny-conll04",
-            "device": "cpu",
+            **own,
             "batch_size": 2,
             "orders": ("hrt", "trh"),
             "beams": 3,

@@ -105,8 +105,8 @@ def _bulk_run(args: argparse.Namespace) -> BulkRun:
         settings = extractor_settings(argparse.Namespace(**{**vars(args), "device": "cpu"}))
         model = os.path.abspath(settings.model) if os.path.isdir(settings.model) else settings.model
         settings = replace(settings, device=args.device, model=model)
-    # Not settings of the answers, as the others are: how much is heard at a time.
-    told = {key: value for key, value in settings.overrides.items() if key != "memory_mib"}
+    # What answers depend on; how much is heard at a time is no part of it.
+    told = settings.overrides if settings.vad == "energy" else {**settings.overrides, "vad": settings.vad}
     # Links stay, for paths in a manifest are relative to the folder in which it is named.
     manifest, folder = (Path(os.path.abspath(path)) for path in (args.manifest, args.output))
     return BulkRun(manifest, folder, partial(make_extractor, settings), told)

@@ -168,7 +168,6 @@ def _completed_extractor(args: argparse.Namespace) -> Extractor:
 
     settings = extractor_settings(args)
     overrides = dict(settings.overrides)
-    memory_mib = overrides.pop("memory_mib", None)
     checkpoint = load_checkpoint(settings.model, settings.device)
     if args.reader is not None:
         checkpoint = _with_reader(checkpoint, args.reader)
@@ -178,7 +177,7 @@ def _completed_extractor(args: argparse.Namespace) -> Extractor:
         checkpoint = replace(checkpoint, adapter=adapter)
         if not checkpoint.config.decode.second_listener:  # an adapter that nobody listens with is of no use
             overrides.setdefault("second_listener", ADAPTED)
-    return Extractor(with_decoding(checkpoint, overrides), settings.batch_size, memory_mib=memory_mib)  # type: ignore[arg-type]
+    return Extractor(with_decoding(checkpoint, overrides), settings.batch_size, memory_mib=settings.memory_mib)
 
 
 def _with_reader(checkpoint: Checkpoint, folder: Path) -> Checkpoint:

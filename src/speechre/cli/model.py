@@ -12,6 +12,7 @@ from speechre.config import MAX_NAME_CHARS
 from speechre.errors import UsageError
 
 if TYPE_CHECKING:
+    from speechre.extract.batching import BatchSize
     from speechre.extract.extractor import Extractor
     from speechre.reader.reader import TextModel
 
@@ -22,8 +23,11 @@ class ExtractorSettings:
 
     model: str
     device: str
-    batch_size: int | str
+    batch_size: BatchSize
     overrides: dict[str, Any]
+    """Fields of :class:`speechre.config.DecodeConfig` in place of the model's own."""
+    memory_mib: int | None = None
+    vad: str = "energy"
 
 
 @loading()
@@ -44,16 +48,16 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "threshold": args.threshold,
         "reader": args.use_reader,
     }
-    if args.memory_mib is not None:
-        if args.batch_size != "auto":
-            raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")
-        given["memory_mib"] = args.memory_mib
-    overrides: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    vad = getattr(args, "vad", "energy")  # the commands for short utterances have no such option
-    if vad != "energy":
-        overrides["vad"] = vad
-    model = DEFAULT_MODEL if args.model is None else args.model
-    return ExtractorSettings(model, choose_device(args.device), args.batch_size, overrides)
+    if args.memory_mib is not None and args.batch_size != "auto":
+        raise UsageError("--memory-mib has no effect without --batch-size auto; add it, or leave the budget out")
+    return ExtractorSettings(
+        DEFAULT_MODEL if args.model is None else args.model,
+        choose_device(args.device),
+        args.batch_size,
+        {key: value for key, value in given.items() if value is not None},
+        args.memory_mib,
+        getattr(args, "vad", "energy"),  # the commands for short utterances have no such option
+    )
 
 
 def known_names(args: argparse.Namespace) -> dict[str, Any]:
@@ -95,7 +99,9 @@ def make_extractor(settings: ExtractorSettings) -> Extractor:
     extractor = Extractor.from_pretrained(
         settings.model,
         device=settings.device,
-        batch_size=settings.batch_size,  # type: ignore[arg-type]  # a number or "auto": the parser sees to it
+        batch_size=settings.batch_size,
+        memory_mib=settings.memory_mib,
+        vad=settings.vad,
         **settings.overrides,
     )
     if "threshold" in settings.overrides and extractor.checkpoint.config.decode.vote != "weighted":
