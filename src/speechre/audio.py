@@ -198,7 +198,12 @@ def _open_source(source: AudioSource, name: str, max_bytes: int) -> BinaryIO:
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source)
     elif hasattr(source, "read"):
-        content = source.read(max_bytes + 1)
+        try:
+            content = source.read(max_bytes + 1)
+        except (OSError, ValueError) as error:  # closed, open for writing only, opened as text, a broken connection
+            raise AudioError(
+                f'{name}: the file object cannot be read: {error}; expected one that is open with mode "rb"'
+            ) from error
         if not isinstance(content, bytes):
             raise AudioError(
                 f'{name}: the file object gives {type(content).__name__}, not bytes; open it with mode "rb"'

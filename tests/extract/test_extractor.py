@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +173,92 @@ def test_a_fault_of_decoding_is_not_told_of_the_recording_that_is_read_meanwhile
     with pytest.raises(UsageError, match="of decoding"):
         list(extractor.extract_many(files, lambda name, error: told.append(name)))
     assert told == []
+
+
+def test_what_came_before_a_fault_is_delivered(extractor: Extractor, wav: Path, tmp_path: Path) -> None:
+    def breaks() -> Iterator[Path]:
+        yield from (wav, wav)
+        raise LookupError("no more")
+
+    for sources, error in ((iter([wav, wav, tmp_path / "none.wav", wav]), AudioError), (breaks(), LookupError)):
+        delivered: list[str] = []
+        with pytest.raises(error):  # noqa: PT012 - what the loop did before is what is asked
+            for one in extractor(sources):
+                delivered.append(one.id)  # noqa: PERF401 - one by one, until it raises
+        assert delivered == ["talk", "talk"]
+
+
+def test_a_file_object_that_cannot_be_read_is_one_recording_s_fault(extractor: Extractor, wav: Path) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    closed = wav.open("rb")
+    closed.close()
+    failed: list[str] = []
+    sources: list[Any] = [wav, Broken(), closed, wav.open(encoding="utf-8"), wav]
+    found = list(extractor.extract_many(sources, lambda name, error: failed.append(str(error))))
+    sources[3].close()
+    assert [one.id for one in found] == ["talk", "talk"]
+    assert len(failed) == 3
+    assert all("cannot be read" in message or "not bytes" in message for message in failed)
+
+
+def test_a_rate_beside_a_file_is_refused(extractor: Extractor, wav: Path) -> None:
+    with pytest.raises(UsageError, match="with a sampling rate; only an array needs one"):
+        extractor(wav, 8000)  # type: ignore[call-overload]
+
+
+def test_no_second_listener_may_be_said_as_on_the_command_line(tiny_model_dir: Path) -> None:
+    extractor = Extractor.from_pretrained(tiny_model_dir, second_listener="none")
+    assert extractor.checkpoint.config.decode.second_listener == ""
+
+
+def test_threads_take_turns(extractor: Extractor, wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, inside, most = extractor.engine.decode, [0], [0]
+
+    def watched(*arguments: Any) -> Any:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        decoded = decode(*arguments)
+        inside[0] -= 1
+        return decoded
+
+    monkeypatch.setattr(extractor.engine, "decode", watched)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [one.to_dict() for one in pool.map(extractor, [wav] * 8)]
+    assert most == [1]
+    assert answers == [answers[0]] * 8
+
+
+FORKED = """
+import multiprocessing, sys
+from speechre import Extractor
+
+model, sound = sys.argv[1:]
+extractor = Extractor.from_pretrained(model, device="cpu")
+
+def hear(queue, own):
+    ours = Extractor.from_pretrained(model, device="cpu") if own else extractor
+    queue.put([triplet.to_dict() for triplet in ours(sound).triplets])
+
+expected = [triplet.to_dict() for triplet in extractor(sound).triplets]
+context = multiprocessing.get_context("fork")
+for own in (False, True):
+    queue = context.Queue()
+    context.Process(target=hear, args=(queue, own), daemon=True).start()
+    assert len(queue.get(timeout=60)) == len(expected)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_hears_too(tiny_model_dir: Path, wav: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(tiny_model_dir), str(wav)],
+        capture_output=True, text=True, timeout=150, check=False, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_recording_is_reported_like_one_that_cannot_be_heard(extractor: Extractor, wav: Path) -> None:

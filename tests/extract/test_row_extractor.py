@@ -113,8 +113,10 @@ def test_a_row_that_cannot_be_heard_is_named(extractor: Extractor, paths: list[s
         extractor.rows()({"id": ["a", "b"], "audio": [paths[0], str(tmp_path / "missing.wav")]})
     with pytest.raises(AudioError, match='row "recording-1": '):
         extractor.rows()({"audio": [paths[0], {"bytes": b"no sound", "path": None}]})
-    with pytest.raises(UsageError, match="a recording with the keys path; expected array, bytes or path"):
+    with pytest.raises(UsageError, match="a recording with the keys path; expected array and sampling_rate, or"):
         extractor({"audio": {"path": None}})
+    with pytest.raises(UsageError, match="a recording with the keys array; expected array and sampling_rate, or"):
+        extractor({"audio": {"array": [0.0] * 16000}})
 
 
 def test_other_processes_can_be_given_it(extractor: Extractor, paths: list[str], told: list[Any]) -> None:

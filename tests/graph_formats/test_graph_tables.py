@@ -50,6 +50,7 @@ def test_ids_that_differ_in_what_cannot_be_said_stay_two_recordings() -> None:
     talks = [replace(TALKS[0], id=f"caf{byte}", source=f"caf{byte}.wav", model=f"m{byte}") for byte in "\udce9\udcea"]
     rows = list(csv.DictReader(io.StringIO(to_csv(build_graph(talks)), newline="")))
     names = {row["recording"] for row in rows}
+    assert set(to_dataframe(talks)["recording"]) == names
     assert len(names) == 2
     assert all(name.startswith("caf\ufffd") for name in names)
     assert [sum(row["recording"] == name for row in rows) for name in names] == [2, 2]

@@ -38,22 +38,24 @@ def test_what_is_not_there_is_refused(name: str, message: str, monkeypatch: pyte
 def test_auto_precision_is_bfloat16_where_that_multiplies_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, capability: str, bfloat16_s: float, expected: str
 ) -> None:
-    clock = [0.0]
-    real = torch.ones
+    clock_s, num_tries = 0.0, 0
+    product = torch.zeros(1)
 
-    def ones(*shape: int, dtype: torch.dtype, device: str) -> torch.Tensor:
-        nonlocal step_s
-        step_s = bfloat16_s if dtype == torch.bfloat16 else 1.0
-        return real(*shape, dtype=dtype, device=device)
+    class Matrix:
+        """Whose products take their time, the first four much longer."""
 
-    def tick() -> float:
-        clock[0] += step_s
-        return clock[0]
+        def __init__(self, *shape: int, dtype: torch.dtype, device: str) -> None:
+            self.takes_s = bfloat16_s if dtype == torch.bfloat16 else 1.0
 
-    step_s = 1.0
+        def __matmul__(self, other: object) -> torch.Tensor:
+            nonlocal clock_s, num_tries
+            clock_s += self.takes_s * (9 if num_tries < 4 else 1)
+            num_tries += 1
+            return product
+
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch, "ones", ones)
-    monkeypatch.setattr(device, "perf_counter", tick)
+    monkeypatch.setattr(torch, "ones", Matrix)
+    monkeypatch.setattr(device, "perf_counter", lambda: clock_s)
     device._is_fast_in_bfloat16.cache_clear()
     assert choose_precision("auto", "cpu") == expected
     device._is_fast_in_bfloat16.cache_clear()

@@ -274,6 +274,23 @@ def test_forms_that_are_none(service: Running) -> None:
         assert found.startswith(message)
 
 
+@pytest.mark.parametrize("num_lost", [4, 9, 100])  # bytes at the end: the last dashes, the boundary, of the sound
+def test_a_form_that_breaks_off_loses_no_recording_in_silence(num_lost: int, service: Running) -> None:
+    parts = [
+        b'--xx\r\nContent-Disposition: form-data; name="file"; filename="%d.wav"\r\n\r\n' % number + sound() + b"\r\n"
+        for number in range(2)
+    ]
+    whole = b"".join(parts) + b"--xx--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=xx"}
+    for content in (whole, whole + b"an epilogue"):
+        answer = service.client.post("/v1/extract", content=content, headers=headers, params={"format": "jsonl"})
+        assert (answer.status_code, len(answer.text.splitlines())) == (200, 2)
+    response = service.client.post("/v1/extract", content=whole[:-num_lost], headers=headers)
+    status, kind, found = error_of(response)
+    assert (status, kind) == (400, "BadRequestError")
+    assert found.startswith("the multipart body cannot be read: it ends without its last boundary")
+
+
 def test_any_content_type_is_a_recording(service: Running) -> None:
     """``curl --data-binary`` calls everything a form."""
     for content_type in ("application/x-www-form-urlencoded", "audio/flac", "text/plain", "nonsense"):

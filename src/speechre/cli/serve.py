@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from functools import partial
 
 from speechre.cli.options import Commands, add_decoding, add_model, add_names, add_vad, positive_int
@@ -87,4 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
         extractor, on_start = load_for_a_thread(partial(load_extractor, args))
         limits = Limits(args.max_upload_mib, args.max_duration_s, args.max_waiting, args.grace_s)
-        return HttpServer(extractor, sock, limits, message, on_start).run()
+        server = HttpServer(extractor, sock, limits, message, on_start)
+        code = server.run()
+    if server.service.model.is_alive:  # in the middle of a batch: the interpreter would end under it, with SIGABRT
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

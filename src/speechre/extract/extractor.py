@@ -11,6 +11,7 @@ for triplet in extraction.triplets:
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,7 +46,7 @@ from speechre.extract.rows import RowExtractor
 from speechre.extract.vad import check_detector, make_detector
 from speechre.model.adapter import Adapter
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
-from speechre.model.device import choose_device
+from speechre.model.device import choose_device, use_one_thread_after_fork
 from speechre.model.heap import trim_heap
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
@@ -84,6 +85,8 @@ def with_decoding(checkpoint: Checkpoint, decode: Mapping[str, Any]) -> Checkpoi
     """The model with other fields of its :class:`speechre.config.DecodeConfig`. Raises :class:`ConfigError`."""
     data = checkpoint.config.to_dict()
     data["decode"] |= decode
+    if data["decode"]["second_listener"] == "none":  # as on the command line
+        data["decode"]["second_listener"] = ""
     return replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
 
 
@@ -108,6 +111,8 @@ class Extractor:
         the annotated ones, none or all, to see what a prompt is worth.
         """
         check_detector(vad)
+        use_one_thread_after_fork()
+        self._lock = threading.RLock()  # threads take turns: the engine keeps notes of the batch that it decodes
         self.vad = vad
         self.checkpoint = checkpoint
         self.batch_size = batch_size
@@ -134,6 +139,12 @@ class Extractor:
             model = replace(model, exact_length=model.exact_length and self._second.model.exact_length)
         self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, model, config.decode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
 
     def _own_adapter(self) -> Adapter | None:
         """The model's adapter, where it is the second listener and one search can write the transcripts of both."""
@@ -177,6 +188,7 @@ class Extractor:
         ``decode`` overrides fields of :class:`speechre.config.DecodeConfig` for this extractor: ``orders``, ``beams``,
         ``threshold``, ``vote``, ... Raises :class:`CheckpointError` and :class:`UsageError`.
         """
+        use_one_thread_after_fork()
         checkpoint = load_checkpoint(os.fspath(name_or_path), choose_device(device))
         return cls(with_decoding(checkpoint, decode), batch_size, memory_mib=memory_mib, vad=vad)
 
@@ -208,6 +220,10 @@ class Extractor:
             if rate_hz is None:
                 raise UsageError("an array has no sampling rate of its own; pass it: extractor(array, 16000)")
             return next(self.extract_many([(source, rate_hz)]))
+        if rate_hz is not None:
+            raise UsageError(
+                f"got {type(source).__name__} with a sampling rate; only an array needs one: files say their own"
+            )
         # An open file is here, for it would else pass for an iterator over its lines.
         if isinstance(source, (str, os.PathLike, tuple, Utterance, *BYTES)) or is_open_file(source):
             return next(self.extract_many([source]))
@@ -331,7 +347,15 @@ class Extractor:
     ) -> Iterator[_Event]:
         """What happens, in the sequence of recordings and chunks: batches are filled across recordings."""
         waiting: list[tuple[_Job, Chunk | None]] = []
-        for number, source in enumerate(sources):
+        numbered = enumerate(sources)
+        while True:
+            try:
+                number, source = next(numbered)
+            except StopIteration:
+                break
+            except Exception:  # of whoever makes them: what came before is not lost
+                yield from self._decode(waiting, on_progress)
+                raise
             name = source_name(source, number)
             job: _Job | None = None
             chunks: Iterator[Chunk] = iter(())
@@ -343,10 +367,11 @@ class Extractor:
                         chunks = self._chunks(job)
                     chunk = next(chunks, None)
                 except (AudioError, UsageError) as error:  # a sound, or something else, that cannot be heard
+                    waiting = [item for item in waiting if item[0] is not job]
                     if on_error is None:
+                        yield from self._decode(waiting, on_progress)
                         raise
                     on_error(name, error)
-                    waiting = [item for item in waiting if item[0] is not job]
                     break
                 waiting.append((job, chunk))
                 if chunk is None:
@@ -388,8 +413,10 @@ class Extractor:
         """As :meth:`_analyze`, in parts where memory is short. Raises :class:`SpeechreError` if it is so for a single
         chunk.
         """
+        use_one_thread_after_fork()
         try:
-            return self._analyze(chunks)
+            with self._lock:
+                return self._analyze(chunks)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -91,13 +91,15 @@ def _source(value: Any) -> Source:
         return samples.data.T.numpy(), int(samples.sample_rate)
     if not isinstance(value, Mapping):
         return value  # type: ignore[no-any-return]  # what it is not, is said when it is opened
-    if value.get("array") is not None:
+    if value.get("array") is not None and value.get("sampling_rate") is not None:
         return value["array"], int(value["sampling_rate"])
     if value.get("bytes") is not None:
         return bytes(value["bytes"])
     if value.get("path"):
         return str(value["path"])
-    raise UsageError(f"a recording with the keys {', '.join(value)}; expected array, bytes or path")
+    raise UsageError(
+        f"a recording with the keys {', '.join(value)}; expected array and sampling_rate, or bytes, or path"
+    )
 
 
 def _path(value: Any) -> str | None:

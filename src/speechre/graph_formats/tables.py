@@ -105,6 +105,6 @@ def to_dataframe(extractions: Iterable[Extraction], **options: Any) -> pandas.Da
         import pandas
     except ImportError as error:
         raise UsageError('a data frame needs the package pandas; run "pip install pandas"') from error
-    frame = pandas.DataFrame(list(to_rows(build_graph(extractions, **options))), columns=list(COLUMNS))
+    frame = pandas.DataFrame(list(to_rows(cleaned(build_graph(extractions, **options)))), columns=list(COLUMNS))
     own = {f"{end}_{edge}_s": "Float64" for end in ("head", "tail") for edge in ("start", "end")}
     return frame.astype({"confidence": "Float64", "votes": "Int64", "start_s": "float64", "end_s": "float64", **own})

@@ -126,9 +126,37 @@ def _counting(receive: Receive, limits: Limits) -> Receive:
     return counted
 
 
+def _to_its_end(request: Request) -> Receive:
+    """As the request's ``receive``, but a multipart body must have the boundary that ends it: without one its parser
+    takes the parts before for all.
+    """
+    from python_multipart.multipart import parse_options_header
+    from starlette.formparsers import MultiPartException
+
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    mark = b"\r\n--" + options.get(b"boundary", b"") + b"--"
+    tail = b"\r\n"  # a body may begin with it
+    is_ended = False
+
+    async def receive() -> Message:
+        nonlocal tail, is_ended
+        message = await request.receive()
+        seen = tail + message.get("body", b"")
+        is_ended = is_ended or mark in seen
+        tail = seen[-len(mark) :]
+        if message["type"] == "http.request" and not message.get("more_body", False) and not is_ended:
+            raise MultiPartException("it ends without its last boundary, so parts may be missing")
+        return message
+
+    return receive
+
+
 async def _receive_form(request: Request, folder: Path, name: str | None) -> list[Upload]:
+    from starlette.requests import Request
+
     if name is not None:
         raise BadRequestError("?name= names a recording that is the whole body; in multipart each part has a file name")
+    request = Request(request.scope, _to_its_end(request))
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
         parts: list[UploadFile] = []
         for key, value in form.multi_items():
