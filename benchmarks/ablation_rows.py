@@ -6,12 +6,12 @@
 
 Trains what is not there yet (a run that was stopped goes on), scores all of it on the same utterances, and prints the
 table, and behind it each row's difference to the one before, by a paired bootstrap over utterances (of the seeds that
-both have). With --train both leave out the utterances whose sentence stands there too, or one that is nearly so.
-Models stay in the output folder, and scores there or in ``--scores``, so rows and seeds can be added one at a time,
-on several machines: what is scored is not trained again. Rows before "vote" answer by the paper's vote, two of six
-orders. From "vote" on the vote is weighted and calibrated, fitted on one half of the utterances and used on the
-other, both ways round. Settings after that go to every training, for a first look (--train.steps 20) or another
-machine (--train.device cuda).
+both have, an utterance drawn with all of its seeds). With --train both leave out the utterances whose sentence stands
+there too, or one that is nearly so. Models stay in the output folder, and scores there or in ``--scores``, so rows and
+seeds can be added one at a time, on several machines: what is scored is not trained again. Rows before "vote" answer by
+the paper's vote, two of six orders. From "vote" on the vote is weighted and calibrated, fitted on one half of the
+utterances and used on the other, both ways round. Settings after that go to every training, for a first look
+(--train.steps 20) or another machine (--train.device cuda).
 """
 
 from __future__ import annotations
@@ -173,7 +173,11 @@ def differences(reports: Mapping[Path, Report], without: Collection[str] = ()) -
         f1 = sum((count for counts in ours.values() for count in counts), Counts()).f1
         more, p = "", ""
         if seeds := sorted(ours.keys() & before.keys()):
-            sides = ({"f1": [count for seed in seeds for count in side[seed]]} for side in (before, ours))
+            # An utterance is drawn with what all seeds made of it: they are not as many utterances of their own.
+            sides = (
+                {"f1": [sum(counts, Counts()) for counts in zip(*(side[seed] for seed in seeds), strict=True)]}
+                for side in (before, ours)
+            )
             found = paired_bootstrap(*sides)["f1"]["f1"]
             low, high = found.interval.low, found.interval.high
             more = f"{100 * found.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
