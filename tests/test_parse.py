@@ -39,7 +39,7 @@ sequences = st.lists(
 ).map(lambda parts: [piece for part in parts for piece in part])
 
 
-def check(parsed: Parsed, sequence: Sequence[Piece]) -> None:
+def assert_sound(parsed: Parsed, sequence: Sequence[Piece]) -> None:
     """What holds of every answer."""
     assert isinstance(parsed, Parsed)
     # Nothing is lost in silence: what is no triplet is a problem.
@@ -61,7 +61,7 @@ def check(parsed: Parsed, sequence: Sequence[Piece]) -> None:
 
 @given(sequences, orders, st.booleans())
 def test_any_pieces_are_read(sequence: list[Piece], order: Order, with_schema: bool) -> None:
-    check(parse(sequence, order, CONLL04 if with_schema else None), sequence)
+    assert_sound(parse(sequence, order, CONLL04 if with_schema else None), sequence)
 
 
 @cache
@@ -82,7 +82,7 @@ def test_any_tokens_are_read(data: st.DataObject, order: Order) -> None:
     _, sequencer = tiny_network()
     ids = data.draw(st.lists(token_ids(), max_size=60))
     sequence = sequencer.pieces(ids)
-    check(parse(sequence, order, CONLL04), sequence)
+    assert_sound(parse(sequence, order, CONLL04), sequence)
 
 
 @given(sequences, orders)

@@ -121,4 +121,4 @@ def test_a_card_of_data_that_name_their_annotators(manifest: Path, capsys: pytes
     write_manifest(manifest, [replace(first, extra={"agreement": {"annotators": ["ann"]}}), *rest])
     arguments = ["--name", "x", "--license", "cc0-1.0", "--language", "en"]
     assert main(["data", "card", str(manifest), *arguments, "--output", str(manifest.with_name("README.md"))]) == 0
-    assert '"extra" names who annotated: ann; to publish' in capsys.readouterr().err
+    assert '"extra" names who annotated: "ann"; to publish' in capsys.readouterr().err

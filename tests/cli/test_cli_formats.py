@@ -78,7 +78,7 @@ def test_who_annotated_is_not_published_in_silence(
     named = [replace(u, extra={"agreement": {"annotators": ["ann@example.com"]}}) for u in read_manifest(manifest)]
     write_manifest(manifest, named)
     assert main(["data", "export", name, str(manifest), "--output", str(tmp_path / "out"), *options]) == 0
-    assert ('"extra" names who annotated: ann@example.com; to publish' in capsys.readouterr().err) == is_told
+    assert ('"extra" names who annotated: "ann@example.com"; to publish' in capsys.readouterr().err) == is_told
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_who_is_not_known_has_a_manifest_and_what_is_not_read_is_told(
         assert main([*command, "--by-annotator", *options]) == 0
         assert [path.name for path in people.iterdir()] == ["unknown.jsonl"]
         err = capsys.readouterr().err
-        assert "3 results of type choices were not read as entities or relations (task " in err
+        assert '3 results of type choices were not read as entities or relations ("task ' in err
         assert done in err
 
 

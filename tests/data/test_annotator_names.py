@@ -46,7 +46,7 @@ def test_who_is_named(extra: dict[str, Any], expected: list[str]) -> None:
 def test_many_names_are_counted() -> None:
     names = [f"p{number}" for number in range(7)]
     (note,) = notes_on_names(with_extra(agreement={"annotators": names}))
-    assert "p0, p1, p2, p3, p4 and 2 more; " in note
+    assert '"p3", "p4" and 2 more; ' in note
 
 
 def test_only_the_provenance_goes() -> None:

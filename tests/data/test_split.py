@@ -155,7 +155,7 @@ def test_what_cannot_be_split_says_why() -> None:
     items = [utterance(i, f"w{i}", "s") for i in range(4)]
     with pytest.raises(DataError, match="4 utterances, tied by speaker, form 1 group; expected at least 2"):
         split_utterances(items, {"a": 1, "b": 1}, by=("speaker",))
-    said = 'All 4 have the speaker "s"; try --by sentence,recording'
+    said = 'All 4 have the speaker "s"; tie them by sentence,recording alone'
     assert said in refused(items)
     assert said in refused(items, by=("speaker",))
     assert said in refused(items, leave_out=True)

@@ -394,7 +394,7 @@ def test_speech_without_a_pause_is_told_once(
     """Two chunks overlap; no statement of the overlap is told by both, and its words stand in the transcript once."""
     extractor = Extractor.from_pretrained(tiny_model_dir, batch_size=4)
     all_speech = lambda samples: np.ones(len(samples) // FRAME_SAMPLES, dtype=bool)  # noqa: E731
-    monkeypatch.setattr("speechre.extract.extractor.make_detector", lambda name: all_speech)
+    monkeypatch.setattr("speechre.extract.listening.make_detector", lambda name: all_speech)
     path = write(tmp_path / "steady.wav", tones(3, 45.0))
     parts = list(extractor.stream(path))
     assert len(parts) == 2

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 
 import speechre
+from speechre.audio import read_audio
 from speechre.cli import build_parser, main
 from speechre.serve.app import UI_FILES
 from speechre.serve.limits import Limits
@@ -32,7 +37,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        match = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+) with tiny@[0-9a-f]{6}\n", line)
+        match = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+) with \S+@[0-9a-f]{6}\S*\n", line)
         assert match, line + process.stderr.read()
         yield process, match[1]
     finally:
@@ -61,6 +66,31 @@ def test_a_signal_finishes_what_is_there(number: signal.Signals, tiny_model_dir:
     assert [answer.status_code for answer in answers] == [200]
     assert answers[0].json()["duration_s"] == 200
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_batch_that_outlasts_the_grace_ends_with_it() -> None:
+    """The model's thread is inside of torch then, where the interpreter's end would abort the process."""
+    samples = np.concatenate(
+        [read_audio(path) for path in sorted((Path(__file__).parents[2] / "samples").glob("*.flac"))] * 15
+    )
+    content = io.BytesIO()
+    soundfile.write(content, samples, 16_000, format="FLAC")
+    with (
+        started("--batch-size", "48", "--grace-s", "1") as (process, url),
+        httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client,
+    ):
+        sender = threading.Thread(
+            target=lambda: httpx.post(f"{url}/v1/extract", content=content.getvalue(), timeout=PATIENCE_S)
+        )
+        sender.start()
+        wait_until(lambda: "speechre_requests_in_progress 1" in client.get("/metrics").text, "it is there")
+        time.sleep(4)  # until it is decoded
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        sender.join()
+    assert (process.returncode, err) == (1, "1 requests are given up\n")
 
 
 def test_a_port_that_is_taken_is_told_before_a_model_is_looked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from speechre.bulk.shards import Shard, ShardRows, open_rows
 from speechre.data.store import iter_manifest, read_json, write_atomically
 from speechre.digests import file_sha256
 from speechre.errors import SpeechreError, UsageError
-from speechre.extract.extractor import Extractor, OnProgress
+from speechre.extract.extractor import Extractor
+from speechre.extract.listening import OnProgress
 from speechre.types import Utterance
 
 RUN_FILE = "run.json"

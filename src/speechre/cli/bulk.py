@@ -21,7 +21,7 @@ from speechre.types import Utterance
 if TYPE_CHECKING:
     from speechre.bulk.run import BulkRun, Summary
     from speechre.bulk.shards import Shard
-    from speechre.extract.extractor import OnProgress
+    from speechre.extract.listening import OnProgress
 
 _DESCRIPTION = """\
 Extract relation triplets from all recordings of a manifest, a JSON object a line in

@@ -101,8 +101,7 @@ def _run_split(args: argparse.Namespace) -> int:
             utterances, names, by=args.by, seed=seed, similarity=args.similarity, leave_out=args.leave_out
         )
     except DataError as error:
-        options = "" if "--by" in str(error) else " (--by, --names, --shares, --leave-out)"
-        raise DataError(f"{args.manifests[0]}: {error}{options}") from error
+        raise DataError(f"{args.manifests[0]}: {error} (--by, --names, --shares, --leave-out)") from error
     for name, found in {**split.parts, "left-out": split.left_out}.items():
         if name in places:
             write_manifest(places[name], found)

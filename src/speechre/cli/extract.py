@@ -42,7 +42,7 @@ from speechre.errors import SpeechreError, UsageError
 from speechre.types import Extraction
 
 if TYPE_CHECKING:
-    from speechre.extract.extractor import OnError, OnProgress
+    from speechre.extract.listening import OnError, OnProgress
 
 STYLES = ("table", "jsonl", *FORMATS)
 """All that ``--format`` takes."""

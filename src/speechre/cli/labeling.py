@@ -298,6 +298,5 @@ def _tell_missing(reading: Reading, are_kept: bool) -> None:
 def _tell_unread(reading: Reading, *, is_kept: bool) -> None:
     done = "they are kept in extra.label_studio.results" if is_kept else "they are left out"
     for kind, names in reading.unread.items():
-        tasks = list(dict.fromkeys(names))
-        shown = ", ".join(tasks[:5]) + (f" and {len(tasks) - 5} more" if len(tasks) > 5 else "")
-        message(f"{len(names)} results of type {kind} were not read as entities or relations ({shown}); {done}")
+        tasks = list_some(list(dict.fromkeys(names)))
+        message(f"{len(names)} results of type {kind} were not read as entities or relations ({tasks}); {done}")

@@ -42,7 +42,7 @@ def extractor_settings(args: argparse.Namespace) -> ExtractorSettings:
         "orders": args.orders,
         "beams": args.beams,
         "transcript_beams": args.transcript_beams,
-        "second_listener": "" if args.second_listener == "none" else args.second_listener,
+        "second_listener": args.second_listener,
         "speeds": args.speeds,
         **known_names(args),
         "threshold": args.threshold,

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from speechre.data.adjudicate import EXTRA_KEY as MERGED
 from speechre.data.label_studio_export import EXTRA_KEY as EXPORTED
+from speechre.errors import list_some
 from speechre.types import Utterance
 
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
-_NUM_SHOWN = 5
 _STAND_IN = re.compile(r"a[1-9]\d*")
 
 
@@ -53,8 +53,7 @@ def notes_on_names(utterances: Iterable[Utterance]) -> list[str]:
     names = named_annotators(utterances)
     if not names:
         return []
-    more = f" and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else ""
     return [
-        f'"extra" names who annotated: {", ".join(names[:_NUM_SHOWN])}{more}; to publish without names, merge with '
+        f'"extra" names who annotated: {list_some(names)}; to publish without names, merge with '
         '"speechre data agreement --anonymous" and read exports with "from-label-studio --no-provenance"'
     ]

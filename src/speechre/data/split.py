@@ -138,7 +138,7 @@ def _advice(utterances: Sequence[Utterance], held_by: Sequence[Trait], by: Seque
         values = {trait_value(utterance, trait) for utterance in utterances}
         if len(values) == 1 and None not in values:
             others = ",".join(other for other in (by if len(by) > 1 else TRAITS) if other != trait)
-            return f'All {len(utterances)} have the {trait} "{values.pop()}"; try --by {others}'
+            return f'All {len(utterances)} have the {trait} "{values.pop()}"; tie them by {others} alone'
     return "Tie them by less, or leave out what ties them"
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, overload
 
@@ -22,70 +21,40 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.config import ADAPTED, check_names
 from speechre.decode.engine import DecodingEngine, writes_in_half
 from speechre.decode.ensemble import Analysis, analyze, is_said_again, merge_analyses
 from speechre.decode.memory import FreedMemory
-from speechre.errors import AudioError, SpeechreError, UsageError, is_out_of_memory
+from speechre.errors import UsageError
 from speechre.extract.batching import Batching, BatchSize
-from speechre.extract.chunks import Chunk, cut_at_pauses
-from speechre.extract.evidence import locate
+from speechre.extract.chunks import Chunk
 from speechre.extract.hearings import FurtherHearings
 from speechre.extract.listener import Listener, mel_of
+from speechre.extract.listening import Event, Job, Listening, OnError, OnProgress
 from speechre.extract.recordings import (
     BYTES,
-    OpenRecording,
     Recording,
     Source,
     is_open_file,
-    open_recording,
-    source_name,
 )
 from speechre.extract.rows import RowExtractor
-from speechre.extract.vad import check_detector, make_detector
+from speechre.extract.vad import check_detector
 from speechre.model.adapter import Adapter
 from speechre.model.checkpoint import DEFAULT_MODEL, Checkpoint, load_checkpoint
 from speechre.model.device import choose_device, use_one_thread_after_fork
-from speechre.model.heap import trim_heap
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextReader
 from speechre.types import Extraction, Triplet, Utterance
 from speechre.vote import PaperVote, VoteRule, vote, vote_rule
 
-OnError = Callable[[str, SpeechreError], None]
-"""Told the name of a recording that failed and why."""
-OnProgress = Callable[[str, float], None]
-"""Told the name of a recording and up to which second of it all is done."""
-
 NO_SPEECH = "no speech was found"
-
-
-@dataclass(eq=False)
-class _Job:
-    """A recording that is being heard: what its chunks said so far."""
-
-    name: str
-    opened: OpenRecording
-    heard_s: float = 0.0
-    parts: list[Analysis] = field(default_factory=list)
-    candidates: list[Analysis] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Event:
-    """A chunk of a recording was analyzed, or (both None) the recording is over."""
-
-    job: _Job
-    chunk: Chunk | None = None
-    analysis: Analysis | None = None
 
 
 def with_decoding(checkpoint: Checkpoint, decode: Mapping[str, Any]) -> Checkpoint:
     """The model with other fields of its :class:`speechre.config.DecodeConfig`. Raises :class:`ConfigError`."""
     data = checkpoint.config.to_dict()
     data["decode"] |= decode
-    if data["decode"]["second_listener"] == "none":  # as on the command line
+    if data["decode"]["second_listener"] == "none":
         data["decode"]["second_listener"] = ""
     return replace(checkpoint, config=type(checkpoint.config).from_dict(data, "options"))
 
@@ -112,7 +81,7 @@ class Extractor:
         """
         check_detector(vad)
         use_one_thread_after_fork()
-        self._lock = threading.RLock()  # threads take turns: the engine keeps notes of the batch that it decodes
+        self._lock = threading.Lock()  # threads take turns: the engine keeps notes of the batch that it decodes
         self.vad = vad
         self.checkpoint = checkpoint
         self.batch_size = batch_size
@@ -144,7 +113,7 @@ class Extractor:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.RLock())
+        vars(self).update(state, _lock=threading.Lock())
 
     def _own_adapter(self) -> Adapter | None:
         """The model's adapter, where it is the second listener and one search can write the transcripts of both."""
@@ -188,7 +157,6 @@ class Extractor:
         ``decode`` overrides fields of :class:`speechre.config.DecodeConfig` for this extractor: ``orders``, ``beams``,
         ``threshold``, ``vote``, ... Raises :class:`CheckpointError` and :class:`UsageError`.
         """
-        use_one_thread_after_fork()
         checkpoint = load_checkpoint(os.fspath(name_or_path), choose_device(device))
         return cls(with_decoding(checkpoint, decode), batch_size, memory_mib=memory_mib, vad=vad)
 
@@ -312,7 +280,7 @@ class Extractor:
         on_error: OnError | None,
         on_progress: OnProgress | None,
         candidates_rule: VoteRule | None = None,
-    ) -> Iterator[tuple[Recording, _Job]]:
+    ) -> Iterator[tuple[Recording, Job]]:
         """Each recording with what its chunks said, once all is said."""
         for event in self._events(sources, on_error, on_progress):
             job, analysis = event.job, event.analysis
@@ -344,94 +312,15 @@ class Extractor:
 
     def _events(
         self, sources: Iterable[Source], on_error: OnError | None, on_progress: OnProgress | None
-    ) -> Iterator[_Event]:
-        """What happens, in the sequence of recordings and chunks: batches are filled across recordings."""
-        waiting: list[tuple[_Job, Chunk | None]] = []
-        numbered = enumerate(sources)
-        while True:
-            try:
-                number, source = next(numbered)
-            except StopIteration:
-                break
-            except Exception:  # of whoever makes them: what came before is not lost
-                yield from self._decode(waiting, on_progress)
-                raise
-            name = source_name(source, number)
-            job: _Job | None = None
-            chunks: Iterator[Chunk] = iter(())
-            while True:
-                # Only reading stands in here: a fault of decoding is of what waited, and not of this recording.
-                try:
-                    if job is None:
-                        job = _Job(name, open_recording(source, number))
-                        chunks = self._chunks(job)
-                    chunk = next(chunks, None)
-                except (AudioError, UsageError) as error:  # a sound, or something else, that cannot be heard
-                    waiting = [item for item in waiting if item[0] is not job]
-                    if on_error is None:
-                        yield from self._decode(waiting, on_progress)
-                        raise
-                    on_error(name, error)
-                    break
-                waiting.append((job, chunk))
-                if chunk is None:
-                    break
-                if self._batching.is_full([one.duration_s for _, one in waiting if one is not None]):
-                    yield from self._decode(waiting, on_progress)
-                    waiting = []
-            if all(chunk is None for _, chunk in waiting):
-                yield from self._decode(waiting, on_progress)
-                waiting = []
-        yield from self._decode(waiting, on_progress)
+    ) -> Iterator[Event]:
+        return Listening(self._batching, self.vad, self._analyze).events(sources, on_error, on_progress)
 
-    def _chunks(self, job: _Job) -> Iterator[Chunk]:
-        def listen() -> Iterator[NDArray[np.float32]]:
-            num_samples = 0
-            for block in job.opened.blocks:
-                num_samples += len(block)
-                job.heard_s = num_samples / SAMPLE_RATE_HZ
-                yield block
-
-        return cut_at_pauses(listen(), partial(make_detector, self.vad), job.opened.start_s)
-
-    def _decode(self, waiting: Sequence[tuple[_Job, Chunk | None]], on_progress: OnProgress | None) -> Iterator[_Event]:
-        """What waits: its chunks analyzed, batch by batch, and the ends of recordings that lie between them."""
-        chunks = [(job, chunk) for job, chunk in waiting if chunk is not None]
-        found: dict[int, Analysis] = {}
-        for batch in self._batching.batches([chunk.duration_s for _, chunk in chunks]):
-            found |= zip(batch, self._analyze_in_memory([chunks[i] for i in batch]), strict=True)
-        analyses = iter([found[i] for i in range(len(chunks))])
-        for job, chunk in waiting:
-            if chunk is None:
-                yield _Event(job)
-            else:
-                yield _Event(job, chunk, locate(next(analyses), chunk.clock))
-            if on_progress is not None:
-                on_progress(job.name, job.heard_s if chunk is None else chunk.clock.end_s - job.opened.start_s)
-
-    def _analyze_in_memory(self, chunks: Sequence[tuple[_Job, Chunk]]) -> list[Analysis]:
-        """As :meth:`_analyze`, in parts where memory is short. Raises :class:`SpeechreError` if it is so for a single
-        chunk.
-        """
+    def _analyze(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[Analysis]:
         use_one_thread_after_fork()
-        try:
-            with self._lock:
-                return self._analyze(chunks)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(chunks) == 1:
-                job, chunk = chunks[0]
-                raise SpeechreError(
-                    f"{job.name}: not enough memory for {chunk.duration_s:.1f} s of sound; use fewer beams or a "
-                    "smaller model, or close what else takes memory"
-                ) from error
-        # Out of the handler, for the error holds what was half done.
-        trim_heap()
-        middle = len(chunks) // 2
-        return [*self._analyze_in_memory(chunks[:middle]), *self._analyze_in_memory(chunks[middle:])]
+        with self._lock:
+            return self._analyze_alone(chunks)
 
-    def _analyze(self, chunks: Sequence[tuple[_Job, Chunk]]) -> list[Analysis]:
+    def _analyze_alone(self, chunks: Sequence[tuple[Job, Chunk]]) -> list[Analysis]:
         prompts = None
         if self.relations_of is not None:
             prompts = [self.relations_of(job.opened.id) for job, _ in chunks]

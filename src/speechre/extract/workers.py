@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from speechre.errors import SpeechreError, UsageError
-from speechre.extract.extractor import Extractor, OnError, OnProgress
+from speechre.extract.extractor import Extractor
+from speechre.extract.listening import OnError, OnProgress
 from speechre.types import Extraction
 
 SHARD_SIZE = 32

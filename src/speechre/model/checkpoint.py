@@ -30,6 +30,7 @@ from speechre.model.adapter import Adapter, load_adapter, save_adapter
 from speechre.model.backbone import sinusoids
 from speechre.model.blank import blank_modules
 from speechre.model.card import model_card
+from speechre.model.device import use_one_thread_after_fork
 from speechre.model.folders import replaced_folder
 from speechre.model.network import SpeechReNetwork
 from speechre.model.quantize import pack, unpack
@@ -183,6 +184,7 @@ def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:
 
     Raises :class:`CheckpointError` when a file is missing, unreadable, from another format or does not fit the others.
     """
+    use_one_thread_after_fork()
     folder = model_folder(name_or_path)
     _check_files(folder, ("config.json", "model.safetensors", "tokenizer.json"))
     data = _read_config(folder / "config.json")

@@ -26,7 +26,7 @@ from speechre.serve.metrics import Metrics
 from speechre.types import Extraction
 
 if TYPE_CHECKING:
-    from speechre.extract.extractor import OnError, OnProgress
+    from speechre.extract.listening import OnError, OnProgress
 
 LONG_S = 120.0
 """A longer recording lets shorter ones pass. It is about what one batch of eight holds."""

@@ -70,7 +70,7 @@ async def receive_uploads(request: Request, folder: Path, limits: Limits, name: 
     is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     try:
         if is_form:
-            return await _receive_form(request, folder, name)
+            return await _receive_form(Request(request.scope, _to_its_end(request)), folder, name)
         path = folder / "0"
         with path.open("wb") as file:
             async for piece in request.stream():
@@ -152,11 +152,8 @@ def _to_its_end(request: Request) -> Receive:
 
 
 async def _receive_form(request: Request, folder: Path, name: str | None) -> list[Upload]:
-    from starlette.requests import Request
-
     if name is not None:
         raise BadRequestError("?name= names a recording that is the whole body; in multipart each part has a file name")
-    request = Request(request.scope, _to_its_end(request))
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
         parts: list[UploadFile] = []
         for key, value in form.multi_items():
