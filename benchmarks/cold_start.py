@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+from speechre.audio import read_audio_ref
 from speechre.data.store import read_manifest
 from speechre.evaluate.run import describe_machine
+from speechre.samples import SAMPLE_RATE_HZ
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples" / "samples.jsonl"
 SHIPPED = ("speechre-tiny-conll04", "speechre-base-conll04")

@@ -9,8 +9,8 @@ from itertools import cycle, islice
 import numpy as np
 
 from engines_sides import Clip, Ours, Side, Task, checkpoint_of
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.memory import predicted_growth_mib
+from speechre.samples import SAMPLE_RATE_HZ
 
 CURVES: dict[str, list[dict[str, float | int]]] = {
     "duration": [{"duration_s": seconds} for seconds in (2, 5, 10, 15, 20, 25, 30)],

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio, read_audio_ref
+from speechre.audio import read_audio, read_audio_ref
 from speechre.config import DecodeConfig
 from speechre.decode.engine import Decoded, DecodingEngine, Timing
 from speechre.decode.ensemble import Analysis, analyze
@@ -27,6 +27,7 @@ from speechre.model.checkpoint import Checkpoint, load_checkpoint
 from speechre.model.log_mel import log_mel
 from speechre.model.rows import DecoderRows
 from speechre.model.sequence import Sequencer
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.types import Triplet, Utterance
 from speechre.vote import PaperVote, vote, vote_rule
 

@@ -25,13 +25,13 @@ import soundfile
 import soxr
 import torch
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.data.synthesize import synthesize
 from speechre.decode.alignment import Heads
 from speechre.errors import DataError
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL
 from speechre.model.log_mel import log_mel
+from speechre.samples import SAMPLE_RATE_HZ
 
 SENTENCES = """\
 [Margaret Olson] has lived in [Minneapolis] since she left the army in nineteen ninety.

@@ -21,13 +21,14 @@ from typing import Any
 import torch
 
 import speechre
-from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio import read_audio
 from speechre.audio_files import find_audio_files
 from speechre.cli.options import speed_list
 from speechre.decode.engine import Timing
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL
 from speechre.orders import ORDERS
+from speechre.samples import SAMPLE_RATE_HZ
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STAGES = ("hearings", "encoder", "transcript", "alignment", "prefill", "orders")

@@ -22,12 +22,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from extraction import SAMPLES, STAGES, machine
-from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio import read_audio
 from speechre.audio_files import find_audio_files
 from speechre.decode.engine import Timing
 from speechre.evaluate.development import every_nth
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL, load_checkpoint
+from speechre.samples import SAMPLE_RATE_HZ
 
 NUM_OPERATIONS = 12
 STEP_WEIGHTS = ("float32", "float16")

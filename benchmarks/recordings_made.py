@@ -16,10 +16,11 @@ from types import ModuleType
 import numpy as np
 import soundfile
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+from speechre.audio import read_audio_ref
 from speechre.data.spoken_text import spoken_text
 from speechre.data.synthesize import synthesize
 from speechre.errors import DataError
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.types import Utterance
 
 PAUSES_S = (0.3, 2.5)

@@ -29,11 +29,12 @@ from typing import Any
 
 import torch
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio
+from speechre.audio import read_audio
 from speechre.audio_files import find_audio_files
 from speechre.evaluate.run import describe_machine
 from speechre.extract.extractor import Extractor
 from speechre.model.checkpoint import DEFAULT_MODEL
+from speechre.samples import SAMPLE_RATE_HZ
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 BATCH_SIZE = 8

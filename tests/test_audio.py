@@ -17,8 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, from_array, read_audio, read_blocks
+from speechre.audio import audio_duration_s, read_audio, read_blocks
 from speechre.errors import AudioError
+from speechre.samples import SAMPLE_RATE_HZ, from_array
 
 FORMATS = [
     ("WAV", "PCM_U8", 0.02),
@@ -97,6 +98,25 @@ def test_channels_are_averaged() -> None:
     left = tone(16000)
     sound = read_audio(encode(np.stack([left, -left, left, left], axis=1), 16000, "WAV", "FLOAT"))
     np.testing.assert_allclose(sound, left / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("louder", [1.0, 0.96])
+def test_channels_that_cancel_each_other_are_refused(louder: float) -> None:
+    left = tone(16000)
+    sound = np.stack([left, -louder * left], axis=1)
+    assert "channels cancel each other" in fault(encode(sound, 16000, "WAV", "FLOAT"))
+    with pytest.raises(AudioError, match=r"cancel each other .* 0\.0\d% of their power.*pan=mono"):
+        from_array(sound, 16000)
+    with pytest.raises(AudioError, match="cancel each other"):
+        list(read_blocks(encode(sound, 16000, "WAV", "FLOAT")))
+
+
+def test_channels_that_leave_something_of_each_other_are_heard() -> None:
+    """Also one of 32 that speaks alone, and what is too quiet to say anything."""
+    left = tone(16000)
+    read_audio(encode(np.stack([left, *[np.zeros_like(left)] * 31], axis=1), 16000, "WAV", "FLOAT"))
+    read_audio(encode(np.stack([left, -0.8 * left], axis=1), 16000, "WAV", "FLOAT"))
+    read_audio(encode(1e-5 * np.stack([left, -left], axis=1), 16000, "WAV", "FLOAT"))
 
 
 @pytest.mark.parametrize(
@@ -332,6 +352,15 @@ def test_absurd_flac_lengths(num_frames: int, reason: str) -> None:
     content[18:26] = packed.to_bytes(8, "big")
     message = fault(bytes(content))
     assert reason in message or "damaged" in message
+
+
+def test_flac_recordings_joined_byte_by_byte_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile plays the first and says nothing of the second."""
+    content = encode(tone(16000), 16000, "FLAC")
+    for size in (2**20, 64, 7):  # the second's mark may lie across the end of what is read at once
+        monkeypatch.setattr("speechre.containers._SCAN_BYTES", size)
+        read_audio(content)
+        assert "several FLAC recordings" in fault(content + content)
 
 
 def test_wav_with_other_chunks_and_without_data() -> None:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "schema", "schemas", "errors", "strict_yaml", "digests"}),
     frozenset({"orders", "linearize", "grammar", "parse", "vote", "calibration"})
     | frozenset({"metrics", "significance", "reliability", "config", "limits", "graph"}),
-    frozenset({"audio", "audio_files", "containers", "page", "data", "graph_formats"}),
+    frozenset({"audio", "audio_files", "containers", "samples", "page", "data", "graph_formats"}),
     frozenset({"model", "reader"}),
     frozenset({"decode"}),
     frozenset({"train", "evaluate", "extract"}),

@@ -10,32 +10,26 @@ from __future__ import annotations
 
 import io
 import math
-import numbers
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from speechre.containers import MAX_CHANNELS, Container, inspect_container
 from speechre.errors import AudioError
+from speechre.samples import BLOCK_FRAMES, Mix, Samples, check_rate, resampled
 from speechre.types import AudioRef
 
 try:
     import soundfile
-    import soxr
 except (ImportError, OSError) as error:  # OSError: the package is there, the libsndfile library is not
     raise AudioError(
         f'cannot decode audio: {error}; install the libraries with "pip install soundfile soxr" (where that '
         'brings no libsndfile: "apt install libsndfile1")'
     ) from error
 
-SAMPLE_RATE_HZ = 16000
-MIN_RATE_HZ = 1000
-MAX_RATE_HZ = 768_000
 MAX_DURATION_S = 2 * 3600.0
 """The longest sound that one call returns (461 MB as float32); read longer files in windows."""
 MAX_BYTES = 2 * 1024**3
@@ -43,8 +37,6 @@ MAX_STREAM_BYTES = 64 * 1024**3
 """The largest file on disk that is read block by block."""
 WINDOW_SLACK_S = 0.02
 """How far a window may reach beyond the end of the file: manifests round durations."""
-MAX_PEAK = 100.0
-"""Float samples lie in -1..1 (lossy codecs overshoot a little); a peak above this is a fault of scale."""
 
 _PCM = {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 # What is decoded. ADPCM is left out on purpose: libsndfile 1.2.2 has an open fault there.
@@ -57,8 +49,6 @@ CODECS: dict[str, frozenset[str]] = {
 }
 
 AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
-Samples: TypeAlias = npt.NDArray[np.float32]
-_BLOCK_FRAMES = 65536
 _MP3_PREROLL_S = 1.0  # a tenth was needed at 16 to 48 kHz and 24 kbit/s or more
 
 
@@ -77,8 +67,8 @@ def read_audio(
     ``start_s`` and ``duration_s`` choose a window in seconds; channels are averaged. ``name`` stands in
     messages where the source has none. Raises :class:`AudioError` when the file is missing, of an unsupported
     format or codec, truncated, damaged, empty, larger than ``max_bytes`` or longer than ``max_duration_s``;
-    when it holds NaN or infinite samples; and when the window is not inside it (a window may reach 0.02 s
-    beyond the end: manifests round).
+    when it holds NaN or infinite samples, or channels that cancel each other; and when the window is not inside
+    it (a window may reach 0.02 s beyond the end: manifests round).
     """
     name = name or _name_of(source)
     _check_window(name, start_s, duration_s)
@@ -90,7 +80,7 @@ def read_audio(
                 f"{name}: too long: {(stop - first) / rate_hz:.1f} s; at most {max_duration_s:g} s are read "
                 "at once; read it in windows (start_s, duration_s) or in blocks (read_blocks), or raise max_duration_s"
             )
-        return np.concatenate(list(_resampled(_mono_blocks(decoder, name, first, stop), rate_hz, name)))
+        return np.concatenate(list(resampled(_mono_blocks(decoder, name, first, stop), rate_hz, name)))
 
 
 def read_blocks(
@@ -113,53 +103,12 @@ def read_blocks(
         max_bytes = MAX_STREAM_BYTES if isinstance(source, (str, os.PathLike)) else MAX_BYTES
     with _open_source(source, name, max_bytes) as file, _open_decoder(file, name) as decoder:
         first, stop = _window_frames(decoder, name, start_s, duration_s)
-        yield from _resampled(_mono_blocks(decoder, name, first, stop), int(decoder.samplerate), name)
+        yield from resampled(_mono_blocks(decoder, name, first, stop), int(decoder.samplerate), name)
 
 
 def read_audio_ref(audio: AudioRef) -> Samples:
     """The window of a file that an utterance points at; as :func:`read_audio`."""
     return read_audio(audio.path, start_s=audio.start_s, duration_s=audio.duration_s)
-
-
-def at_speed(samples: Samples, speed: float, quality: str = "HQ") -> Samples:
-    """Samples played ``speed`` times as fast, pitch and all, so 1 / ``speed`` times as many; ``quality`` is soxr's."""
-    played: Samples = soxr.resample(samples, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality=quality)
-    return played.astype(np.float32, copy=False)
-
-
-def from_array(array: npt.ArrayLike, rate_hz: int) -> Samples:
-    """Samples that are in memory already, as float32 mono at 16 kHz: (samples,).
-
-    ``array`` is (samples,) or (samples, channels); channels are averaged. Integers are scaled by their type's
-    range (int8, uint8, int16, int32), floats must lie in -1..1 (a little overshoot is fine). Raises
-    :class:`AudioError` on any other shape or type, on no samples, NaN, infinite values, floats of integers'
-    scale and an impossible rate.
-    """
-    name = "array"
-    try:
-        # A tensor of torch, which needs no import here: of a GPU, of a type that numpy lacks, or in training.
-        tensor: Any = array.detach().cpu() if hasattr(array, "detach") else array
-        values = np.asarray(tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AudioError(
-            f"{name}: {type(array).__name__} is no array of samples ({error}); expected (samples,) or (samples, "
-            "channels)"
-        ) from error
-    if values.ndim not in (1, 2) or (values.ndim == 2 and not 1 <= values.shape[1] <= MAX_CHANNELS):
-        hint = "; transpose it: channels come last" if values.ndim == 2 and values.shape[1] > MAX_CHANNELS else ""
-        raise AudioError(
-            f"{name}: got shape {values.shape}; expected (samples,) or (samples, channels) with 1 to "
-            f"{MAX_CHANNELS} channels{hint}"
-        )
-    if values.shape[0] == 0:
-        raise AudioError(f"{name}: it holds no samples; expected at least one")
-    _check_rate(rate_hz, name)
-    scaled = _scale(values, name)
-    if scaled.ndim == 1:
-        scaled = scaled[:, np.newaxis]
-    mono = _to_mono(scaled, name, 0, rate_hz)
-    blocks = (mono[i : i + _BLOCK_FRAMES] for i in range(0, len(mono), _BLOCK_FRAMES))
-    return np.concatenate(list(_resampled(blocks, rate_hz, name)))
 
 
 def audio_duration_s(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str | None = None) -> float:
@@ -185,7 +134,7 @@ def audio_frames(source: AudioSource, *, max_bytes: int = MAX_BYTES, name: str |
 
 def _name_of(source: AudioSource) -> str:
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
+        return os.fspath(source) or '""'
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"<{len(source)} bytes>"
     name = getattr(source, "name", None)
@@ -301,17 +250,9 @@ def _check_decoder(decoder: Any, name: str) -> None:
         )
     if not 1 <= decoder.channels <= MAX_CHANNELS:
         raise AudioError(f"{name}: {decoder.channels} channels; expected 1 to {MAX_CHANNELS}")
-    _check_rate(decoder.samplerate, name)
+    check_rate(decoder.samplerate, name)
     if decoder.frames <= 0:
         raise AudioError(f"{name}: the file holds no sound (0 frames); record or export it again")
-
-
-def _check_rate(rate_hz: Any, name: str) -> None:
-    is_number = isinstance(rate_hz, numbers.Real) and not isinstance(rate_hz, bool)
-    if not (is_number and MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and rate_hz == int(rate_hz)):
-        raise AudioError(
-            f"{name}: a sampling rate of {rate_hz!r} Hz; expected a whole number from {MIN_RATE_HZ} to {MAX_RATE_HZ}"
-        )
 
 
 def _check_window(name: str, start_s: float, duration_s: float | None) -> None:
@@ -342,15 +283,15 @@ def _window_frames(decoder: Any, name: str, start_s: float, duration_s: float | 
 
 def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Samples]:
     """Decodes frames [first, stop) in blocks of mono samples (frames,)."""
-    position = first
+    position, mix = first, Mix(name)
     try:
         if first:
             _seek(decoder, first)
         while position < stop:
-            block = decoder.read(min(_BLOCK_FRAMES, stop - position), dtype="float32", always_2d=True)
+            block = decoder.read(min(BLOCK_FRAMES, stop - position), dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
-            yield _to_mono(block, name, position, int(decoder.samplerate))
+            yield mix.to_mono(block, position, int(decoder.samplerate))
             position += len(block)
     except soundfile.SoundFileError as error:
         raise AudioError(
@@ -362,6 +303,7 @@ def _mono_blocks(decoder: Any, name: str, first: int, stop: int) -> Iterator[Sam
             f"{name}: truncated: the header promises {stop / decoder.samplerate:.3f} s, but the sound ends "
             f"after {position / decoder.samplerate:.3f} s; copy or download it again"
         )
+    mix.check()
 
 
 def _seek(decoder: Any, first: int) -> None:
@@ -376,59 +318,7 @@ def _seek(decoder: Any, first: int) -> None:
     before = max(0, first - round(_MP3_PREROLL_S * decoder.samplerate))
     decoder.seek(before)
     while before < first:
-        thrown = len(decoder.read(min(_BLOCK_FRAMES, first - before), dtype="float32"))
+        thrown = len(decoder.read(min(BLOCK_FRAMES, first - before), dtype="float32"))
         if not thrown:
             return
         before += thrown
-
-
-def _to_mono(block: Samples, name: str, position: int, rate_hz: int) -> Samples:
-    """(frames, channels) -> (frames,), checked."""
-    # A peak is NaN when one sample is, so that two passes find all faults.
-    peak = float(max(block.max(), -block.min()))
-    if not math.isfinite(peak):
-        row = int(np.argmin(np.isfinite(block).all(axis=1)))
-        raise AudioError(
-            f"{name}: a sample that is not a finite number at {(position + row) / rate_hz:.3f} s; export the "
-            "audio again"
-        )
-    if peak > MAX_PEAK:
-        raise AudioError(
-            f"{name}: float samples with a peak of {peak:g}; expected -1 to 1; divide by the range of the "
-            "original integers"
-        )
-    mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-    return np.ascontiguousarray(mono, dtype=np.float32)
-
-
-def _scale(values: npt.NDArray[Any], name: str) -> Samples:
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if values.dtype in (np.float16, np.float32, np.float64):
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite and is refused as such
-            return values.astype(np.float32)
-    if values.dtype == np.uint8:
-        return (values.astype(np.float32) - 128.0) / np.float32(128.0)
-    if values.dtype in (np.int8, np.int16, np.int32):
-        scale = float(2 ** (8 * values.dtype.itemsize - 1))
-        return (values / scale).astype(np.float32)
-    raise AudioError(
-        f"{name}: samples of type {values.dtype}; expected float16/32/64, int8, uint8, int16 or int32 (the "
-        "type sets the scale)"
-    )
-
-
-def _resampled(blocks: Iterable[Samples], rate_hz: int, name: str) -> Iterator[Samples]:
-    """``blocks`` at 16 kHz; none is empty, and there is at least one."""
-    num_frames, is_empty = 0, True
-    stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    end: list[Samples | None] = [None]
-    for block in chain(blocks, end):
-        num_frames += 0 if block is None else len(block)
-        if rate_hz != SAMPLE_RATE_HZ:
-            last = np.zeros(0, dtype=np.float32)
-            block = stream.resample_chunk(last if block is None else block, last=block is None)
-        if block is not None and len(block):
-            is_empty = False
-            yield block
-    if is_empty:
-        raise AudioError(f"{name}: {num_frames} frames at {rate_hz} Hz are too short for a single sample at 16 kHz")

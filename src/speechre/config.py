@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import difflib
 import math
+import numbers
 import os
 import types
 import typing
@@ -222,7 +223,7 @@ def _coerce_scalar(kind: type, value: Any, where: str) -> Any:
         if not isinstance(value, str):
             raise error
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | str):  # numpy's are numbers, but no int or float
         raise error
     try:
         number = float(value)

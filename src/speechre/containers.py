@@ -2,13 +2,14 @@
 
 libsndfile hides three faults that would hand shorter or patched sound to the model without a word: it takes a
 WAV's data size from the file when the header promises more, it fills a lost Ogg page with concealment, and it
-plays only the first of several chained Ogg streams. The four readers here refuse such files. They read
-headers and page checksums only, never sound, and let through nothing but the codecs of the allow-list, so the
-decoder's rarely used code is never reached.
+plays only the first of several Ogg or FLAC streams that were put one behind the other. The four readers here
+refuse such files. They read headers, page checksums and the marks where a stream begins, never sound, and let
+through nothing but the codecs of the allow-list, so the decoder's rarely used code is never reached.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def inspect_container(file: BinaryIO, name: str) -> Container:
         _check_wav(file, name, start, size)
         return Container("WAV", start, size)
     if head[:4] == b"fLaC":
-        _check_flac(file, name, start)
+        _check_flac(file, name, start, size)
         return Container("FLAC", start, size)
     if head[:4] == b"OggS":
         return Container("OGG", start, _check_ogg(file, name, start, size))
@@ -156,7 +157,11 @@ def _check_wav_length(declared: int, available: int, name: str) -> None:
 # --- FLAC ---------------------------------------------------------------------------------------------------
 
 
-def _check_flac(file: BinaryIO, name: str, start: int) -> None:
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22", re.DOTALL)  # the mark, and the head of its STREAMINFO
+_SCAN_BYTES = 2**20
+
+
+def _check_flac(file: BinaryIO, name: str, start: int, size: int) -> None:
     info = _read(file, start + 4, 38)  # the STREAMINFO block: 4 bytes of header, 34 of content
     if len(info) < 38 or info[0] & 0x7F != 0:
         raise _cut(name, "the FLAC file has no complete STREAMINFO block")
@@ -165,6 +170,12 @@ def _check_flac(file: BinaryIO, name: str, start: int) -> None:
             f"{name}: the FLAC header does not say how long the sound is (it was written to a pipe), so that "
             'a missing end would not show; rewrite it with "ffmpeg -i IN OUT.flac"'
         )
+    for position in range(start + 8, size, _SCAN_BYTES):
+        if _FLAC_START.search(_read(file, position, _SCAN_BYTES + 7)):
+            raise AudioError(
+                f"{name}: the file holds several FLAC recordings one after the other, of which only the first would "
+                'be heard; cut them apart, or join them with "sox A.flac B.flac OUT.flac"'
+            )
 
 
 # --- Ogg ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ Commands print the message as one line and exit with the code that the class car
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+OnMessage = Callable[[str], None]
+"""Is told, in a line each, what whoever runs a thing should know of it."""
 _NUM_SHOWN = 5
 
 

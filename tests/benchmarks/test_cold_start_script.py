@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.cli import build_parser
+from speechre.samples import SAMPLE_RATE_HZ
 
 
 @pytest.fixture

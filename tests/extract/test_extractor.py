@@ -207,6 +207,18 @@ def test_a_file_object_that_cannot_be_read_is_one_recording_s_fault(extractor: E
 def test_a_rate_beside_a_file_is_refused(extractor: Extractor, wav: Path) -> None:
     with pytest.raises(UsageError, match="with a sampling rate; only an array needs one"):
         extractor(wav, 8000)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match=r"got list with a sampling rate.*numpy\.asarray"):
+        extractor([0.0, 0.1], 8000)  # type: ignore[call-overload]
+
+
+def test_an_empty_path_is_named(extractor: Extractor) -> None:
+    with pytest.raises(AudioError, match='"": this is a folder'):
+        extractor("")
+
+
+def test_numbers_of_numpy_are_numbers(tiny_model_dir: Path) -> None:
+    extractor = Extractor.from_pretrained(tiny_model_dir, beams=np.int64(2), threshold=np.float32(0.5))
+    assert (extractor.checkpoint.config.decode.beams, extractor.checkpoint.config.decode.threshold) == (2, 0.5)
 
 
 def test_no_second_listener_may_be_said_as_on_the_command_line(tiny_model_dir: Path) -> None:

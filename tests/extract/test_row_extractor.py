@@ -125,10 +125,26 @@ def test_other_processes_can_be_given_it(extractor: Extractor, paths: list[str],
     assert texts(again({"audio": paths})["extraction"]) == told
 
 
+def test_an_answer_that_was_given_before_is_known(
+    extractor: Extractor, paths: list[str], told: list[Any], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """``datasets`` keeps the answers of what has the same bytes when it is pickled."""
+    datasets.Dataset.from_dict({"audio": paths}).save_to_disk(tmp_path / "set")
+    dataset = datasets.load_from_disk(str(tmp_path / "set"))
+    assert texts(dataset.map(extractor)["extraction"]) == told
+    same = Extractor.from_pretrained(tiny_model_dir, batch_size=2)
+    other = Extractor.from_pretrained(tiny_model_dir, batch_size=2, threshold=0.987)
+    for one in (same, other):
+        one._analyze = None  # type: ignore[method-assign,assignment]  # so that it can only be remembered
+    assert texts(dataset.map(same)["extraction"]) == told
+    with pytest.raises(TypeError):
+        dataset.map(other)
+
+
 def test_what_is_no_recording_is_said(extractor: Extractor) -> None:
     with pytest.raises(UsageError, match=r"recording-0: got ndarray; expected .* pair an array with its sampling rate"):
         extractor([np.zeros(100)])  # type: ignore[list-item]
     with pytest.raises(UsageError, match="recording-1: got int; expected a path"):
         extractor([(np.ones(16000) / 9, 16000), 5])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="recording-0: got tuple; expected a path"):
+    with pytest.raises(UsageError, match=r"recording-0: got tuple; expected a path.*several recordings are a list"):
         extractor((1, 2, 3))  # type: ignore[call-overload]

@@ -14,7 +14,8 @@ from speechre.errors import UsageError
 from speechre.graph import KnowledgeGraph, build_graph
 from speechre.graph_formats.network import to_gexf, to_graphml, to_networkx
 from speechre.graph_formats.text import clean_text
-from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, WHO
+from speechre.types import Triplet
+from tests.graphs import NASTY_TALK, NASTY_TEXTS, TALKS, WHO, extraction, person, place
 
 Reader = Callable[[str], networkx.MultiDiGraph]
 
@@ -62,6 +63,15 @@ def test_a_file_comes_back_as_the_graph(write: Callable[[KnowledgeGraph], str], 
     assert evidence["Work_For"] == [one.to_dict() for one in graph.edges[0].evidence]
     merges = [json.loads(data["merges"]) for _, data in found.nodes(data=True) if data["label"] == WHO]
     assert merges[0][0]["rule"] == "known_name"
+
+
+@pytest.mark.parametrize(("write", "read"), FORMATS)
+def test_whole_numbers_are_numbers_too(write: Callable[[KnowledgeGraph], str], read: Reader) -> None:
+    triplets = [
+        Triplet(person("Ann Lee"), "Live_In", place(town), sure) for town, sure in [("Akron", 1), ("Rome", 0.5)]
+    ]
+    found = read(write(build_graph([extraction("talk", *triplets)])))
+    assert sorted(sure for _, _, sure in found.edges(data="confidence")) == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(("write", "read"), FORMATS)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from speechre import Extractor
-from speechre.audio import at_speed
 from speechre.cli import main
 from speechre.data.store import read_manifest
 from speechre.decode.memory import predicted_growth_mib
@@ -22,6 +21,7 @@ from speechre.extract.listener import Listener, mel_of
 from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from speechre.reader.mixture import expected_beliefs
 from speechre.reader.reader import TextModel, TextReader
+from speechre.samples import at_speed
 from tests.conftest import noise
 
 BEAMS = 3

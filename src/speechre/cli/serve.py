@@ -86,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     with bind(args.host, args.port) as sock:
         # Torch takes seconds to load: only after all that can be wrong with the arguments was checked.
         from speechre.cli.model import load_extractor
+        from speechre.serve.connections import raise_file_limit
 
+        raise_file_limit()
         extractor, on_start = load_for_a_thread(partial(load_extractor, args))
         limits = Limits(args.max_upload_mib, args.max_duration_s, args.max_waiting, args.grace_s)
         server = HttpServer(extractor, sock, limits, message, on_start)

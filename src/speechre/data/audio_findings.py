@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speechre.audio import SAMPLE_RATE_HZ, Samples, read_audio
+from speechre.audio import read_audio
 from speechre.data.findings import Found
 from speechre.data.record import is_number
 from speechre.errors import AudioError
+from speechre.samples import SAMPLE_RATE_HZ, Samples
 
 MAX_UTTERANCE_S = 30.0
 """What one pass of the encoder hears."""

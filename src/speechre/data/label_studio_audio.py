@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
-from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, read_audio
+from speechre.audio import audio_duration_s, read_audio
 from speechre.data.formats.recordings import write_recordings
 from speechre.data.store import PathLike
 from speechre.errors import AudioError, DataError, UsageError
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.types import AudioRef, Utterance
 
 LOCAL_FILES = "/data/local-files/?d="

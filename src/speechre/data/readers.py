@@ -72,15 +72,12 @@ def read_speechre_json(
     seen: set[str] = set()
     for index, (line, item) in enumerate(items):
         try:
-            utterance = to_utterance(item, path.stem, repair_offsets)
-            carried = item.get(FIELD)
-            utterance = from_carry(utterance, carried, path.parent)
-            if folders or (utterance.audio is not None and not os.path.isfile(utterance.audio.path)):
-                utterance = replace(utterance, audio=None)
+            utterance = _read_item(item, path, split, repair_offsets)
         except ValueError as error:
             faults.append(Fault("malformed", f"{path}:{line}: item {index}: {error}"))
             continue
-        utterance = utterance if split is None else replace(utterance, split=split)
+        if folders:
+            utterance = replace(utterance, audio=None)
         found = [*record_faults(to_dict(utterance)), *_unknown_types(utterance, schema, info)]
         if utterance.id in seen:
             found.append(Fault("duplicate-id", "its audio_id stands twice"))
@@ -90,11 +87,19 @@ def read_speechre_json(
         where = f'{path}:{line}: item {index} (audio_id "{utterance.id}")'
         faults += [Fault(fault.code, f"{where}: {fault.message}") for fault in found]
         if not faults:
-            utterances += _renditions(utterance, folders, spoken, carried)
+            utterances += _renditions(utterance, folders, spoken, item.get(FIELD))
     if faults:
         more = f" ({len(faults)} such faults in all)" if len(faults) > 1 else ""
         raise DataError(f"{faults[0].message}{more}; correct the file{_advice(faults)}")
     return utterances
+
+
+def _read_item(item: Mapping[str, Any], path: Path, split: str | None, repair_offsets: bool) -> Utterance:
+    """One item, with what our own writer said besides, and without audio that is not there."""
+    utterance = from_carry(to_utterance(item, path.stem, repair_offsets), item.get(FIELD), path.parent)
+    if utterance.audio is not None and not os.path.isfile(utterance.audio.path):
+        utterance = replace(utterance, audio=None)
+    return utterance if split is None else replace(utterance, split=split)
 
 
 def _unknown_types(utterance: Utterance, schema: Schema | None, info: Path) -> list[Fault]:

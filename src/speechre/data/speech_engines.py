@@ -22,12 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ, from_array
 from speechre.errors import AudioError, DataError, UsageError
-
-Samples = NDArray[np.float32]
+from speechre.samples import SAMPLE_RATE_HZ, Samples, from_array
 
 PITCH_RANGE = (0.7, 1.5)
 SPEED_RANGE = (0.5, 2.0)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ
-
-Samples = NDArray[np.float32]
+from speechre.samples import SAMPLE_RATE_HZ, Samples
 
 
 def with_noise(samples: Samples, snr_db: float, rng: random.Random, *, is_colored: bool = False) -> Samples:

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.data.speech_engines import SPEED_RANGE, Engine, engine_of, synthesize
 from speechre.data.spoken_text import STATE_ABBREVIATIONS, spoken_text, spoken_utterance
 from speechre.data.surroundings import in_a_room, with_noise
 from speechre.errors import AudioError, DataError, UsageError
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.types import AudioRef, Utterance
 
 __all__ = [

@@ -12,12 +12,13 @@ from speechre.audio import read_audio_ref
 from speechre.config import Config
 from speechre.decode.engine import DecodingEngine
 from speechre.decode.ensemble import Analysis, analyze
-from speechre.errors import DataError, SchemaError
+from speechre.errors import DataError, OnMessage, SchemaError
 from speechre.metrics import score
 from speechre.model.log_mel import WINDOW_SAMPLES, log_mel
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
-from speechre.types import Utterance
+from speechre.schema import Schema
+from speechre.types import Triplet, Utterance
 from speechre.vote import vote_rule
 
 _T = TypeVar("_T")
@@ -33,7 +34,7 @@ def dev_evaluator(
     utterances: Sequence[Utterance],
     sequencer: Sequencer,
     config: Config,
-    report: Callable[[str], None] = lambda line: None,
+    report: OnMessage = lambda line: None,
 ) -> Callable[[SpeechReNetwork], dict[str, float]]:
     """A function that scores a network on ``train.eval_utterances`` of ``utterances``.
 
@@ -42,31 +43,10 @@ def dev_evaluator(
     are left out here and told to ``report``; ``speechre evaluate`` scores them too. Raises :class:`DataError` on an
     utterance without audio or with a relation that the schema lacks, and where none of 30 s or less is left.
     """
-    chosen: list[Utterance] = []
-    sounds: list[torch.Tensor] = []
-    for utterance in every_nth(utterances, config.train.eval_utterances):
-        if utterance.audio is None:
-            raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
-        try:
-            for relation in utterance.relations:
-                sequencer.schema.check_relation(relation.type)
-        except SchemaError as error:
-            raise DataError(
-                f'dev utterance "{utterance.id}": {error}; correct it or choose another data.schema'
-            ) from error
-        samples = read_audio_ref(utterance.audio)
-        if len(samples) <= WINDOW_SAMPLES:
-            chosen.append(utterance)
-            sounds.append(torch.from_numpy(samples))
-        else:
-            report(f'not scored during training: dev utterance "{utterance.id}" is longer than 30 s')
-    if not chosen:
-        raise DataError(
-            "data.dev: no utterance of 30 s or less to score during training; cut them or leave data.dev out"
-        )
+    chosen = every_nth(utterances, config.train.eval_utterances)
+    gold, sounds = _to_score(chosen, sequencer.schema, report)
     decode = replace(config.decode, beams=1, transcript_beams=1, names=())
     rule = vote_rule(decode)
-    gold = {utterance.id: utterance.triplets for utterance in chosen}
 
     def evaluate(network: SpeechReNetwork) -> dict[str, float]:
         engine = DecodingEngine(network, sequencer, config.model, decode)
@@ -94,3 +74,32 @@ def dev_evaluator(
         }
 
     return evaluate
+
+
+def _to_score(
+    utterances: Sequence[Utterance], schema: Schema, report: OnMessage
+) -> tuple[dict[str, tuple[Triplet, ...]], list[torch.Tensor]]:
+    """The gold triplets of those that can be heard at once, by id, and their sounds (samples,) in the same sequence."""
+    gold: dict[str, tuple[Triplet, ...]] = {}
+    sounds: list[torch.Tensor] = []
+    for utterance in utterances:
+        if utterance.audio is None:
+            raise DataError(f'dev utterance "{utterance.id}" has no audio; give it one or leave it out of data.dev')
+        try:
+            for relation in utterance.relations:
+                schema.check_relation(relation.type)
+        except SchemaError as error:
+            raise DataError(
+                f'dev utterance "{utterance.id}": {error}; correct it or choose another data.schema'
+            ) from error
+        samples = read_audio_ref(utterance.audio)
+        if len(samples) <= WINDOW_SAMPLES:
+            gold[utterance.id] = utterance.triplets
+            sounds.append(torch.from_numpy(samples))
+        else:
+            report(f'not scored during training: dev utterance "{utterance.id}" is longer than 30 s')
+    if not gold:
+        raise DataError(
+            "data.dev: no utterance of 30 s or less to score during training; cut them or leave data.dev out"
+        )
+    return gold, sounds

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from speechre.audio import read_audio_ref
 from speechre.config import Config
 from speechre.decode.ensemble import Analysis
-from speechre.errors import UsageError
+from speechre.errors import OnMessage, UsageError
 from speechre.evaluate.calibrate import (
     Fit,
     OrderChoice,
@@ -28,8 +28,6 @@ from speechre.vote import WeightedVote, vote_rule
 
 Analyze = Callable[[Config], Mapping[str, Analysis]]
 """What the model finds in each utterance, by id, when it decodes as a config says."""
-Report = Callable[[str], None]
-"""Takes one line of progress for people."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def fit_decoding(
     max_relation_free: float = 1.0,
     num_orders: int | None = None,
     keep_prompts: bool = False,
-    report: Report = lambda line: None,
+    report: OnMessage = lambda line: None,
 ) -> Fitted:
     """The relation head's threshold, the curves from support to confidence and the threshold of confidence; with
     ``num_orders`` the best so many orders too. With ``keep_prompts`` the relation head's threshold stays, so that
@@ -95,7 +93,7 @@ def _choose_prompts(
     analyses: Mapping[str, Analysis],
     analyze: Analyze,
     protocol: str,
-    report: Report,
+    report: OnMessage,
 ) -> tuple[Config, Mapping[str, Analysis], list[PromptChoice]]:
     """The relation head's threshold whose prompts serve the orders best; what was decoded with it; all that were tried.
 
@@ -148,7 +146,7 @@ def _fit_curves(
     return replace(config, decode=replace(decode, threshold=found.threshold)), found
 
 
-def short_enough(utterances: Sequence[Utterance], report: Report) -> list[Utterance]:
+def short_enough(utterances: Sequence[Utterance], report: OnMessage) -> list[Utterance]:
     """Those that are one chunk; the rest is reported by name. Beams of different chunks cannot be compared.
 
     Raises :class:`UsageError` when none is left, :class:`AudioError` on a recording that cannot be heard.

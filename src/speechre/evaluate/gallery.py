@@ -83,8 +83,9 @@ def _confidence(mistake: Mistake) -> float:
 
 def _sound(detail: UtteranceDetail, max_bytes: int) -> tuple[bytes, str]:
     """The utterance's window as Ogg Opus, or nothing and why."""
-    from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+    from speechre.audio import read_audio_ref
     from speechre.page.sound import encode_opus
+    from speechre.samples import SAMPLE_RATE_HZ
 
     audio = detail.utterance.audio
     if audio is None:

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.extract.vad import FRAME_S, FRAME_SAMPLES, SpeechDetector
 from speechre.model.log_mel import WINDOW_SAMPLES
-
-Samples = NDArray[np.float32]
+from speechre.samples import SAMPLE_RATE_HZ, Samples
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE_HZ
 _PIECE_FRAMES = 312  # 10 s: what the detector is given at once, whatever the size of the blocks

@@ -109,11 +109,11 @@ class Extractor:
         self._freed_memory = FreedMemory()
         self._batching = Batching.of(batch_size, memory_mib, sizes, model, config.decode)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock())
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it is made of, and made again where it is loaded: packed matrices do not travel. So another
+        process can be given one, and ``datasets`` knows an answer that it has already.
+        """
+        return type(self), (self.checkpoint, self.batch_size, self.relations_of, self.memory_mib, self.vad)
 
     def _own_adapter(self) -> Adapter | None:
         """The model's adapter, where it is the second listener and one search can write the transcripts of both."""
@@ -190,7 +190,8 @@ class Extractor:
             return next(self.extract_many([(source, rate_hz)]))
         if rate_hz is not None:
             raise UsageError(
-                f"got {type(source).__name__} with a sampling rate; only an array needs one: files say their own"
+                f"got {type(source).__name__} with a sampling rate; only an array needs one: files say their own, and "
+                "samples in a list become an array by numpy.asarray(samples)"
             )
         # An open file is here, for it would else pass for an iterator over its lines.
         if isinstance(source, (str, os.PathLike, tuple, Utterance, *BYTES)) or is_open_file(source):

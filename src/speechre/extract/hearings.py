@@ -13,12 +13,12 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import at_speed
 from speechre.decode.readings import Hearing
 from speechre.decode.transcripts import Replay
 from speechre.extract.listener import Listener, mel_of
 from speechre.model.checkpoint import Checkpoint
 from speechre.model.log_mel import WINDOW_SAMPLES
+from speechre.samples import at_speed
 
 Sounds = Sequence[NDArray[Any]]
 """Samples at 16 kHz, at most 30 s each."""

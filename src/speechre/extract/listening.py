@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.decode.ensemble import Analysis
 from speechre.errors import AudioError, SpeechreError, UsageError, is_out_of_memory
 from speechre.extract.batching import Batching
 from speechre.extract.chunks import Chunk, cut_at_pauses
 from speechre.extract.evidence import locate
-from speechre.extract.recordings import OpenRecording, Samples, Source, open_recording, source_name
+from speechre.extract.recordings import OpenRecording, Source, open_recording, source_name
 from speechre.extract.vad import make_detector
 from speechre.model.heap import trim_heap
+from speechre.samples import SAMPLE_RATE_HZ, Samples
 
 OnError = Callable[[str, SpeechreError], None]
 """Told the name of a recording that failed and why."""

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from speechre.audio import from_array, read_blocks
+from speechre.audio import read_blocks
 from speechre.errors import AudioError, UsageError
+from speechre.samples import Samples, from_array
 from speechre.types import Utterance
 
-Samples = NDArray[np.float32]
 BYTES = (bytes, bytearray, memoryview)
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | io.IOBase | tuple[Any, int] | Utterance
 """One recording: a path, the bytes of a file, an open file, (array, rate in Hz), or an utterance with audio."""
@@ -77,5 +74,7 @@ def open_recording(source: Source, number: int = 0) -> OpenRecording:
     if is_open_file(given):
         return OpenRecording(name, "file", read_blocks(cast("BinaryIO", given)))
     hint = "; pair an array with its sampling rate: (array, 16000)" if hasattr(given, "shape") else ""
+    if isinstance(given, tuple):
+        hint = "; several recordings are a list"
     expected = "a path, bytes, an open file, (array, rate) or an Utterance"
     raise UsageError(f"{name}: got {type(given).__name__}; expected {expected}{hint}")

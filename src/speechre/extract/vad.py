@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.errors import UsageError
+from speechre.samples import SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = 512
 """32 ms: the step of both detectors."""

@@ -8,11 +8,10 @@ from typing import Any
 
 from speechre.config import Config
 from speechre.decode.ensemble import Analysis
-from speechre.errors import UsageError
+from speechre.errors import OnMessage, UsageError
 from speechre.evaluate.answers import Answers, Result, evaluate_answers
 from speechre.evaluate.fitting import fit_decoding, short_enough
 from speechre.extract.extractor import Extractor
-from speechre.finetune.prepare import Report
 from speechre.model.checkpoint import Checkpoint
 from speechre.types import Utterance
 
@@ -27,7 +26,7 @@ class Calibrated:
     fault: str = ""
 
 
-def calibrate(checkpoint: Checkpoint, dev: Sequence[Utterance], report: Report) -> Calibrated:
+def calibrate(checkpoint: Checkpoint, dev: Sequence[Utterance], report: OnMessage) -> Calibrated:
     """Fit the relation head's threshold, the curves of confidence and its threshold on dev.
 
     Where the model finds nothing at all in dev, the config stays as it is, and the fault is told.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,9 @@ from speechre.data.split import split_utterances
 from speechre.data.store import read_manifest
 from speechre.data.ties import TRAITS, Trait, count_unknown
 from speechre.data.validate import Issue, validate_manifest
-from speechre.errors import DataError
+from speechre.errors import DataError, OnMessage
 from speechre.finetune.plan import MIN_UTTERANCES, Plan, num_dev
 from speechre.types import Utterance
-
-Report = Callable[[str], None]
-"""Takes one line of progress for people."""
 
 _LARGEST_DEV = 2.0  # times what was wanted: more would be taken from training
 _SMALLEST_DEV = 0.5
@@ -35,7 +32,7 @@ class Parts:
     shares_speakers: bool = False
 
 
-def check_data(plan: Plan, report: Report) -> None:
+def check_data(plan: Plan, report: OnMessage) -> None:
     """Validate the manifests against the schema and report every fault, warnings counted by their code.
 
     Raises :class:`DataError` on an error in them, on an utterance without a recording and on too few utterances.
@@ -58,13 +55,13 @@ def check_data(plan: Plan, report: Report) -> None:
         raise DataError(f"{plan.manifest}: {count} utterances; expected {MIN_UTTERANCES} or more to learn from")
 
 
-def _report_warnings(warnings: Sequence[Issue], report: Report) -> None:
+def _report_warnings(warnings: Sequence[Issue], report: OnMessage) -> None:
     for code, count in Counter(issue.code for issue in warnings).items():
         first = next(issue for issue in warnings if issue.code == code)
         report(str(first) + (f" ({count - 1} more such warnings)" if count > 1 else ""))
 
 
-def make_parts(plan: Plan, report: Report) -> Parts:
+def make_parts(plan: Plan, report: OnMessage) -> Parts:
     """Training and dev: as given, or split by the seed.
 
     Raises :class:`DataError` when no part of the utterances can be held out, or an id stands in both parts.
@@ -88,7 +85,7 @@ def make_parts(plan: Plan, report: Report) -> Parts:
     return parts
 
 
-def _check_apart(manifest: Path, dev: Path, parts: Parts, report: Report) -> None:
+def _check_apart(manifest: Path, dev: Path, parts: Parts, report: OnMessage) -> None:
     both = sorted({utterance.id for utterance in parts.train} & {utterance.id for utterance in parts.dev})
     if both:
         raise DataError(
@@ -99,7 +96,7 @@ def _check_apart(manifest: Path, dev: Path, parts: Parts, report: Report) -> Non
         report(f"dev shares sentences or recordings with training, so its scores flatter ({len(leaks)}): {leaks[0]}")
 
 
-def _split(utterances: Sequence[Utterance], plan: Plan, report: Report) -> Parts:
+def _split(utterances: Sequence[Utterance], plan: Plan, report: OnMessage) -> Parts:
     """A dev part without training's speakers, sentences and recordings; with its speakers, where they are too few."""
     unknown = count_unknown(utterances, TRAITS)
     known: tuple[Trait, ...] = tuple(trait for trait in TRAITS if unknown.get(trait) != len(utterances))

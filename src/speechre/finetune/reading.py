@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from speechre.errors import OnMessage
 from speechre.extract.extractor import Extractor
 from speechre.finetune.plan import Plan, reader_epochs
-from speechre.finetune.prepare import Report
 from speechre.model.checkpoint import Checkpoint
 from speechre.reader.grow import with_schema
 from speechre.reader.reader import TextModel
@@ -48,7 +48,7 @@ def train_text_reader(
     utterances: Sequence[Utterance],
     transcripts: Mapping[str, str],
     folder: Path,
-    report: Report,
+    report: OnMessage,
 ) -> None:
     """A reader of the plan's schema from annotated texts and transcripts, as a folder.
 

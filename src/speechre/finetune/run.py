@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from speechre.config import Config
 from speechre.data.store import read_json, read_manifest, write_atomically, write_manifest
 from speechre.data.transcripts import read_transcripts
-from speechre.errors import ConfigError, DataError, UsageError
+from speechre.errors import ConfigError, DataError, OnMessage, UsageError
 from speechre.evaluate.report_folder import write_report
 from speechre.evaluate.run import describe_machine
 from speechre.finetune.assess import answers_of, calibrate, summary
 from speechre.finetune.card import before_line, model_card
 from speechre.finetune.plan import Plan, reader_epochs
-from speechre.finetune.prepare import Report, make_parts
+from speechre.finetune.prepare import make_parts
 from speechre.finetune.reading import hearing_only, train_text_reader, transcribe
 from speechre.finetune.speech import grow, load_start, speech_config, stored_dtype, train_speech, with_provenance
 from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -34,7 +35,7 @@ _MARK = "plan.json"
 class _Stages:
     """What is done already, and how long it took: ``stages.json``, written after each stage."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: OnMessage) -> None:
         self._path = folder / "stages.json"
         self._report = report
         self.seconds: dict[str, float] = read_json(self._path) if self._path.exists() else {}
@@ -52,7 +53,7 @@ class _Stages:
         self._report(f"{what}: {self.seconds[name]:.0f} s")
 
 
-def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = False) -> dict[str, Any]:
+def finetune(plan: Plan, report: OnMessage = lambda line: None, *, resume: bool = False) -> dict[str, Any]:
     """Train, calibrate and judge a model, and put its folder at ``plan.output``; returns what finetune.json holds.
 
     The data was checked (:func:`speechre.finetune.prepare.check_data`). The folder appears whole or not at all; until
@@ -60,43 +61,16 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     ``resume`` is off, or none and it is on, or when either folder cannot be written or holds something else, and
     :class:`ConfigError` when it is another plan's run.
     """
-    _check_work(plan, resume)
-    prepare_place(plan.output)
-    choose_device(plan.device)
-    if not resume:
-        make_parts(plan, lambda line: None)  # what it refuses must leave no run behind
-    start = load_start(plan.start)
-    work = plan.work
-    work.mkdir(parents=True, exist_ok=True)
-    write_atomically(work / _MARK, json.dumps(plan.fingerprint(), indent=1) + "\n")
-    train_path, dev_path, schema_path = work / "train.jsonl", work / "dev.jsonl", work / "schema.yaml"
-    stages = _Stages(work, report)
+    start = _begin(plan, resume)
+    work, stages = plan.work, _Stages(plan.work, report)
     stages.run("prepare", "splitting the data", lambda: _write_parts(plan, report))
-    facts = read_json(work / "parts.json")
-    train, dev = read_manifest(train_path), read_manifest(dev_path)
+    train, dev = read_manifest(work / "train.jsonl"), read_manifest(work / "dev.jsonl")
     shared = [name for name in plan.schema.relation_types if name in start.schema.relation_types]
-    config = speech_config(start.config, plan, len(train), [train_path], schema_path)
-
-    stages.run(
-        "before", f"{start.model_id} on dev as it is", lambda: _judge_before(start, shared, dev, work / "before.json")
-    )
-    stages.run("grow", "new types", lambda: grow(start, plan, config, work / "grown"))
-    heard_by = work / "grown"
-    if plan.speech:
-        heard_by = work / "speech" / "model"
-        what = f"speech half, {config.train.steps} steps"
-        stages.run("speech", what, lambda: train_speech(config, work / "grown", work / "speech", report))
-    # What the adapter changes are the same matrices, which a few steps have moved little.
-    speech = replace(load_checkpoint(str(heard_by)), adapter=start.adapter)
-    stages.run("hear", "transcripts", lambda: _hear(speech, train, plan.seed, work / "transcripts.jsonl"))
-    transcripts = read_transcripts(work / "transcripts.jsonl")
-
-    def read() -> None:
-        if (work / "reader").exists():
-            shutil.rmtree(work / "reader")
-        train_text_reader(start.reader, plan, train, transcripts, work / "reader", report)
-
-    stages.run("reader", "text reader", read)
+    config = speech_config(start.config, plan, len(train), [work / "train.jsonl"], work / "schema.yaml")
+    what = f"{start.model_id} on dev as it is"
+    stages.run("before", what, lambda: _judge_before(start, shared, dev, work / "before.json"))
+    speech = _train_speech_half(plan, stages, start, config, report)
+    _train_reader_half(plan, stages, start, speech, train, report)
     provenance = with_provenance(config, plan)
     stages.run("calibrate", "calibration", lambda: _calibrate(speech, plan, provenance, dev, report))
     report("scores on dev ...")
@@ -104,7 +78,7 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
         "from": start.model_id,
         "num_train": len(train),
         "num_dev": len(dev),
-        **facts,
+        **read_json(work / "parts.json"),
         "shared_relations": shared,
         "steps": config.train.steps if plan.speech else 0,
         "epochs": plan.epochs or reader_epochs(len(train)),
@@ -116,6 +90,46 @@ def finetune(plan: Plan, report: Report = lambda line: None, *, resume: bool = F
     outcome = _finish(plan, outcome, dev)
     report(before_line(outcome))
     return outcome
+
+
+def _begin(plan: Plan, resume: bool) -> Checkpoint:
+    """The model to start from, once nothing is in the way; the work folder is there and says whose run it is."""
+    _check_work(plan, resume)
+    prepare_place(plan.output)
+    choose_device(plan.device)
+    if not resume:
+        make_parts(plan, lambda line: None)  # what it refuses must leave no run behind
+    start = load_start(plan.start)
+    plan.work.mkdir(parents=True, exist_ok=True)
+    write_atomically(plan.work / _MARK, json.dumps(plan.fingerprint(), indent=1) + "\n")
+    return start
+
+
+def _train_speech_half(plan: Plan, stages: _Stages, start: Checkpoint, config: Config, report: OnMessage) -> Checkpoint:
+    """The network with the new types, trained where the plan says so."""
+    grown, trained = plan.work / "grown", plan.work / "speech"
+    stages.run("grow", "new types", lambda: grow(start, plan, config, grown))
+    if plan.speech:
+        what = f"speech half, {config.train.steps} steps"
+        stages.run("speech", what, lambda: train_speech(config, grown, trained, report))
+    speech = load_checkpoint(str(trained / "model" if plan.speech else grown))
+    # What the adapter changes are the same matrices, which a few steps have moved little.
+    return replace(speech, adapter=start.adapter)
+
+
+def _train_reader_half(
+    plan: Plan, stages: _Stages, start: Checkpoint, speech: Checkpoint, train: list[Utterance], report: OnMessage
+) -> None:
+    """The text reader, which learns from what ``speech`` hears too."""
+    place, heard = plan.work / "reader", plan.work / "transcripts.jsonl"
+
+    def read() -> None:
+        if place.exists():
+            shutil.rmtree(place)
+        train_text_reader(start.reader, plan, train, read_transcripts(heard), place, report)
+
+    stages.run("hear", "transcripts", lambda: _hear(speech, train, plan.seed, heard))
+    stages.run("reader", "text reader", read)
 
 
 def _check_work(plan: Plan, resume: bool) -> None:
@@ -145,7 +159,7 @@ def _check_work(plan: Plan, resume: bool) -> None:
         )
 
 
-def _write_parts(plan: Plan, report: Report) -> None:
+def _write_parts(plan: Plan, report: OnMessage) -> None:
     import yaml
 
     parts = make_parts(plan, report)
@@ -170,7 +184,7 @@ def _hear(speech: Checkpoint, train: list[Utterance], seed: int, place: Path) ->
     write_atomically(place, "".join(lines))
 
 
-def _calibrate(speech: Checkpoint, plan: Plan, provenance: Any, dev: list[Utterance], report: Report) -> None:
+def _calibrate(speech: Checkpoint, plan: Plan, provenance: Any, dev: list[Utterance], report: OnMessage) -> None:
     """Put both halves together, fit their confidence and store the model, small as shipped ones are."""
     reader = load_text_model(plan.work / "reader")
     found = calibrate(replace(speech, reader=reader), dev, report)

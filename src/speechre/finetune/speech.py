@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from speechre.config import Config, DataConfig, DecodeConfig, TrainConfig
-from speechre.errors import UsageError
+from speechre.errors import OnMessage, UsageError
 from speechre.finetune.plan import Plan, speech_steps
-from speechre.finetune.prepare import Report
 from speechre.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from speechre.model.grow import with_schema
 from speechre.train.setup import start_training
@@ -77,7 +76,7 @@ def speech_config(start: Config, plan: Plan, num_utterances: int, manifests: Seq
     return replace(start, name=plan.model_name, data=data, train=train, decode=decode)
 
 
-def train_speech(config: Config, grown: Path, folder: Path, report: Report) -> Path:
+def train_speech(config: Config, grown: Path, folder: Path, report: OnMessage) -> Path:
     """Train the ``grown`` model as ``config`` says and return the model's folder; a run that was stopped goes on."""
     config = replace(config, model=replace(config.model, start_from=str(grown)))
     is_begun = find_state(folder / "checkpoint") is not None

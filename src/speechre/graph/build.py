@@ -64,8 +64,8 @@ def _check_ids(extractions: Sequence[Extraction]) -> None:
     for extraction_id, count in Counter(extraction.id for extraction in extractions).items():
         if count > 1:
             raise DataError(
-                f'{count} extractions have the id "{extraction_id}"; expected one each: change the ids, by which '
-                "what is said of an entity is traced to its recording"
+                f'{count} extractions have the id "{extraction_id}"; expected one each, by which what is said of an '
+                "entity is traced to its recording; give them others: dataclasses.replace(extraction, id=...)"
             )
 
 
@@ -129,7 +129,7 @@ def _evidence(extraction: Extraction, triplet: Triplet, evidence_id: str) -> Evi
         head=head,
         tail=tail,
         span=span,
-        confidence=triplet.confidence,
+        confidence=None if triplet.confidence is None else float(triplet.confidence),  # GEXF tells 1 from 1.0
         votes=triplet.votes,
         orders=triplet.orders,
     )

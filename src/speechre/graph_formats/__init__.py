@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from speechre.errors import OnMessage
 from speechre.graph import KnowledgeGraph
 from speechre.graph_formats.neo4j import to_cypher_lines
 from speechre.graph_formats.network import check_networkx, to_gexf, to_graphml
 from speechre.graph_formats.page import read_sounds, to_html
 from speechre.graph_formats.rdf import check_rdflib, to_jsonld, to_turtle
 from speechre.graph_formats.tables import to_csv
-
-Report = Callable[[str], None]
-"""Told in a line what a format had to leave out."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +23,13 @@ class GraphFormat:
     one file that says what both say. None where such a file is one piece.
     """
 
-    write: Callable[[KnowledgeGraph, Report], str]
+    write: Callable[[KnowledgeGraph, OnMessage], str]
     check: Callable[[], None] = lambda: None
     suffixes: tuple[str, ...] = ()
     write_more: Callable[[KnowledgeGraph], str] | None = None
 
 
-def _page(graph: KnowledgeGraph, report: Report) -> str:
+def _page(graph: KnowledgeGraph, report: OnMessage) -> str:
     sounds, notes = read_sounds(graph)
     for recording_id, note in notes.items():
         report(f"{recording_id}: {note}")

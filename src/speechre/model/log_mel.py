@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.errors import AudioError
+from speechre.samples import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 """The longest clip that the encoder takes: 30 s."""

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 import soundfile
 
-from speechre.audio import SAMPLE_RATE_HZ, Samples
+from speechre.samples import SAMPLE_RATE_HZ, Samples
 
 _OPUS_SAMPLES = 16_000
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from speechre.errors import ConfigError, UsageError
+from speechre.errors import ConfigError, OnMessage, UsageError
 from speechre.model.folders import prepare_place
 from speechre.reader.folder import load_text_model, save_text_model
 from speechre.reader.reader import TextModel
 from speechre.reader.spans import Example
 from speechre.reader.texts import TextSource, training_texts
-from speechre.reader.training import Report, TextTraining, build_network, make_examples, train
+from speechre.reader.training import TextTraining, build_network, make_examples, train
 from speechre.schema import Schema
 from speechre.types import Utterance
 
@@ -26,7 +26,7 @@ def train_reader(
     transcripts: Mapping[str, str] | None,
     output: Path,
     name: str,
-    report: Report,
+    report: OnMessage,
     start: TextModel | None = None,
 ) -> TextModel:
     """Train on one kind of text (see :func:`training_texts`), save, and return the model as it was saved.

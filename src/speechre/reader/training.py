@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechre.errors import ConfigError, DataError, TrainingError
+from speechre.errors import ConfigError, DataError, OnMessage, TrainingError
 from speechre.model.device import choose_precision
 from speechre.model.schedule import rate_factor
 from speechre.reader.network import RangeMax, SpertNetwork
@@ -25,9 +25,6 @@ from speechre.reader.spans import Example, Span, WordTokenizer, make_example, sa
 from speechre.reader.text_encoder import TextEncoder, load_text_encoder
 from speechre.schema import Schema
 from speechre.types import Utterance
-
-Report = Callable[[str], None]
-"""Takes one line of progress for people."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def make_network(encoder: TextEncoder, schema: Schema, settings: TextTraining) -
 
 
 def make_examples(
-    utterances: Sequence[Utterance], tokenizer: WordTokenizer, schema: Schema, report: Report
+    utterances: Sequence[Utterance], tokenizer: WordTokenizer, schema: Schema, report: OnMessage
 ) -> list[Example]:
     """The utterances' targets; one that cannot be trained on is left out and reported by name."""
     examples = []
@@ -125,7 +122,7 @@ def train(
     examples: Sequence[Example],
     settings: TextTraining,
     pad_id: int,
-    report: Report = lambda line: None,
+    report: OnMessage = lambda line: None,
 ) -> None:
     """Train ``network`` in place; it ends in evaluation mode. The same seed and machine give the same weights.
 

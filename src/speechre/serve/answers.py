@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechre.audio import read_blocks
-from speechre.errors import SpeechreError, UsageError
+from speechre.errors import OnMessage, SpeechreError, UsageError
 from speechre.graph import build_graph
 from speechre.graph_formats import GRAPH_FORMATS
 from speechre.graph_formats.page import MAX_SOUND_BYTES, to_html
@@ -49,9 +49,7 @@ def check_format(style: str) -> None:
         raise UnavailableError(str(error)) from error
 
 
-def write_answer(
-    style: str, uploads: Sequence[Upload], outcomes: Sequence[Outcome], report: Callable[[str], None]
-) -> bytes:
+def write_answer(style: str, uploads: Sequence[Upload], outcomes: Sequence[Outcome], report: OnMessage) -> bytes:
     """The body of an answer. Raises the error of a recording that failed where the format has no place for it."""
     if style == "jsonl":
         return b"".join(to_json(_line(*pair)) for pair in zip(uploads, outcomes, strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechre import __version__
-from speechre.errors import SpeechreError
+from speechre.errors import OnMessage, SpeechreError
 from speechre.extract.extractor import Extractor
 from speechre.serve.answers import MEDIA_TYPES, Outcome, check_format, to_json, write_answer
 from speechre.serve.limits import (
@@ -64,7 +64,7 @@ class Service:
         self,
         extractor: Extractor,
         limits: Limits,
-        report: Callable[[str], None],
+        report: OnMessage,
         report_fault: Callable[[BaseException], None],
         on_start: Callable[[], None] = lambda: None,
     ) -> None:

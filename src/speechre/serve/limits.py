@@ -13,7 +13,10 @@ MAX_NAME_CHARS = 255
 READ_TIMEOUT_S = 60.0
 """A client that sends nothing for so long in the middle of its request is not waited for."""
 LEAST_BYTES_PER_S = 1024
-"""Nor is one that has sent less than this on average, once that time is over."""
+"""Nor is one that has sent less than this on average, once that time is over, or reads an answer more slowly."""
+IDLE_TIMEOUT_S = 30.0
+"""A connection on which no request is under way for so long is closed."""
+MAX_CONNECTIONS = 512
 RETRY_AFTER_S = 5
 
 
@@ -106,6 +109,10 @@ class BusyError(RefusedError):
 
     status = 503
     headers = {"Retry-After": str(RETRY_AFTER_S)}  # noqa: RUF012  # read only, as the class it is declared in says
+
+
+class CrowdedError(BusyError):
+    """As many connections as the service has are open already."""
 
 
 class StoppingError(RefusedError):

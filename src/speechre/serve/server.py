@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from speechre.errors import UsageError
+from speechre.errors import OnMessage, UsageError
 from speechre.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class HttpServer:
         extractor: Extractor,
         sock: socket.socket,
         limits: Limits,
-        report: Callable[[str], None],
+        report: OnMessage,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         """``report`` is told, in a line, where it listens, and what else whoever runs it should know. ``on_start`` is
@@ -160,6 +160,7 @@ class HttpServer:
         import uvicorn
 
         from speechre.serve.app import make_app
+        from speechre.serve.connections import watched_protocol
 
         tell = self._tell
 
@@ -177,7 +178,8 @@ class HttpServer:
         return Server(
             uvicorn.Config(
                 make_app(self.service),
-                http="h11",  # reads on behind an early refusal, so that the client can read it
+                # h11 reads on behind an early refusal, so that the client can read it
+                http=watched_protocol(partial(self.service.metrics.count_request, "other")),
                 ws="none",
                 lifespan="off",
                 log_config=None,

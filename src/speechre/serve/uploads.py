@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from speechre.audio import SAMPLE_RATE_HZ, audio_duration_s, read_blocks
+from speechre.audio import audio_duration_s, read_blocks
 from speechre.audio_files import recording_ids
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.serve.limits import (
     LEAST_BYTES_PER_S,
     MAX_FILES,

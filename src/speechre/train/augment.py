@@ -9,15 +9,12 @@ import random
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ, at_speed
 from speechre.config import AugmentConfig
 from speechre.data.surroundings import in_a_room, with_noise
 from speechre.model.log_mel import WINDOW_SAMPLES
-
-Samples = NDArray[np.float32]
+from speechre.samples import SAMPLE_RATE_HZ, Samples, at_speed
 
 _TELEPHONE_RATE_HZ = 8000
 _MU = 255.0  # of the mu-law companding, ITU-T G.711

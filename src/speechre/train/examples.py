@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechre.audio import SAMPLE_RATE_HZ, read_audio_ref
+from speechre.audio import read_audio_ref
 from speechre.config import Config
 from speechre.data.plain_text import plain_utterance
 from speechre.errors import DataError, SchemaError
@@ -24,6 +24,7 @@ from speechre.model.log_mel import log_mel
 from speechre.model.sequence import Branch, Sequencer, Spellings
 from speechre.model.weights import WhisperConfig
 from speechre.orders import Order, select_orders
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.train.augment import augment, mask_mel
 from speechre.types import Entity, Triplet, Utterance
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from speechre.config import Config
-from speechre.errors import ConfigError, TrainingError
+from speechre.errors import ConfigError, OnMessage, TrainingError
 from speechre.model.adapter import save_adapter
 from speechre.model.checkpoint import ADAPTER, save_checkpoint
 from speechre.model.device import choose_device, choose_precision
@@ -33,9 +33,6 @@ from speechre.train.teacher import Teacher
 
 Evaluate = Callable[[SpeechReNetwork], dict[str, float]]
 """Scores the network on dev; the key "f1" decides which model is the best."""
-
-Report = Callable[[str], None]
-"""Takes one line of progress for people."""
 
 
 def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.AdamW:
@@ -70,7 +67,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 """Opens the context in which a step computes its loss."""
 
 
-def _set_up(config: Config, network: SpeechReNetwork, report: Report) -> tuple[Any, Autocast, torch.optim.AdamW]:
+def _set_up(config: Config, network: SpeechReNetwork, report: OnMessage) -> tuple[Any, Autocast, torch.optim.AdamW]:
     """Accelerator, precision and optimizer, with the network on its device. Raises :class:`ConfigError` if the machine
     cannot.
     """
@@ -104,7 +101,7 @@ def run_training(
     resume: bool = False,
     evaluate: Evaluate | None = None,
     teacher: Teacher | None = None,
-    report: Report = lambda line: None,
+    report: OnMessage = lambda line: None,
 ) -> Path:
     """Train ``network``, as :func:`build_network` made it, on ``examples``; returns the final model's folder.
 

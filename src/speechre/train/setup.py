@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechre.config import Config
 from speechre.data.store import read_manifest
-from speechre.errors import ConfigError, DataError, UsageError
+from speechre.errors import ConfigError, DataError, OnMessage, UsageError
 from speechre.model.checkpoint import load_checkpoint
 from speechre.model.device import choose_device
 from speechre.model.network import SpeechReNetwork, random_whisper
@@ -22,7 +22,7 @@ from speechre.model.weights import WhisperWeights, load_whisper
 from speechre.schema import Schema
 from speechre.schemas import load_schema
 from speechre.train.examples import Example, prepare_example
-from speechre.train.loop import Evaluate, Report, run_training
+from speechre.train.loop import Evaluate, run_training
 from speechre.train.low_rank import add_low_rank
 from speechre.train.state import find_state
 from speechre.train.teacher import Teacher
@@ -96,7 +96,7 @@ def read_utterances(manifests: Sequence[str], what: str) -> list[Utterance]:
 
 
 def prepare_examples(
-    utterances: Sequence[Utterance], sequencer: Sequencer, config: Config, report: Report
+    utterances: Sequence[Utterance], sequencer: Sequencer, config: Config, report: OnMessage
 ) -> list[Example]:
     """Training examples; utterances over ``data.max_duration_s`` are left out and reported by name.
 
@@ -166,7 +166,7 @@ def start_training(
     *,
     resume: bool = False,
     evaluate_factory: EvaluateFactory | None = None,
-    report: Report = lambda line: None,
+    report: OnMessage = lambda line: None,
 ) -> Path:
     """Train as ``config`` says and return the final model's folder.
 

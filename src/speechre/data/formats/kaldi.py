@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from speechre.audio import SAMPLE_RATE_HZ
 from speechre.audio_files import SUFFIXES
 from speechre.data.formats.carry import FIELD, Losses, collect, json_cell, to_carry, to_json
 from speechre.data.formats.recordings import Window, window_of
@@ -21,6 +20,7 @@ from speechre.data.formats.rows import text_lines
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
 from speechre.data.store import write_atomically
 from speechre.errors import DataError
+from speechre.samples import SAMPLE_RATE_HZ
 from speechre.types import AudioRef, Utterance
 
 CARRIED = f"utt2{FIELD}"

@@ -12,8 +12,9 @@ from tokenize import TokenError
 import numpy as np
 import soundfile
 
-from speechre.audio import SAMPLE_RATE_HZ, Samples, audio_frames, from_array, read_audio_ref
+from speechre.audio import audio_frames, read_audio_ref
 from speechre.errors import AudioError, DataError, UsageError
+from speechre.samples import SAMPLE_RATE_HZ, Samples, from_array
 from speechre.types import AudioRef, Utterance
 
 
