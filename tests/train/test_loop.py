@@ -33,7 +33,8 @@ from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
 from speechre.train.examples import Example
-from speechre.train.loop import interpolate, make_optimizer, run_training
+from speechre.train.learner import make_optimizer
+from speechre.train.loop import interpolate, run_training
 from speechre.train.setup import build_network, start_training
 from speechre.train.state import Progress, find_state, load_state, save_state
 from speechre.types import AudioRef, Entity, Relation, Triplet, Utterance

@@ -18,7 +18,8 @@ from speechre.model.adapter import load_adapter
 from speechre.model.network import SpeechReNetwork
 from speechre.model.sequence import Sequencer
 from speechre.schemas import CONLL04
-from speechre.train.loop import make_optimizer, run_training
+from speechre.train.learner import make_optimizer
+from speechre.train.loop import run_training
 from speechre.train.low_rank import LowRankLinear, add_low_rank, merged_network
 from speechre.train.objectives import compute_loss
 from speechre.train.setup import build_network, freeze

@@ -15,7 +15,7 @@ from speechre.errors import CheckpointError, ConfigError
 from speechre.model.checkpoint import load_checkpoint
 from speechre.schemas import CONLL04, RETACRED
 from speechre.train.examples import Example, make_sample
-from speechre.train.loop import make_optimizer
+from speechre.train.learner import make_optimizer
 from speechre.train.setup import build_network, freeze, repeat_examples
 from speechre.types import Entity, Triplet
 from tests.tiny import tiny_network

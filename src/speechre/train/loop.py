@@ -1,4 +1,4 @@
-"""The training loop: read in one sitting. accelerate brings devices and precision, the rest stands here."""
+"""The training loop: read in one sitting. A step of it is :mod:`speechre.train.learner`'s."""
 
 from __future__ import annotations
 
@@ -8,87 +8,29 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechre.config import Config
-from speechre.errors import ConfigError, OnMessage, TrainingError
+from speechre.errors import OnMessage
 from speechre.model.adapter import save_adapter
 from speechre.model.checkpoint import ADAPTER, save_checkpoint
-from speechre.model.device import choose_device, choose_precision
 from speechre.model.heap import keep_freed_memory
 from speechre.model.network import SpeechReNetwork
-from speechre.model.schedule import rate_factor
 from speechre.model.sequence import Sequencer
 from speechre.train.examples import Example, Sample, batches_from, make_sample
+from speechre.train.learner import Learner
 from speechre.train.low_rank import adapter_of, merged_network, only_changes_learn
-from speechre.train.objectives import Loss, compute_loss
+from speechre.train.objectives import Loss
 from speechre.train.state import Progress, load_state, save_state
 from speechre.train.teacher import Teacher
 
 Evaluate = Callable[[SpeechReNetwork], dict[str, float]]
 """Scores the network on dev; the key "f1" decides which model is the best."""
-
-
-def make_optimizer(network: SpeechReNetwork, config: Config) -> torch.optim.AdamW:
-    """AdamW; no decay on vectors (biases, normalization); encoder and relation head have rates of their own."""
-    train = config.train
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate = train.learning_rate
-        if name.startswith("relation_head."):
-            rate = train.head_learning_rate
-        elif name.startswith("whisper.encoder."):
-            rate = train.encoder_learning_rate
-        is_kept = train.keeps_words and name == "whisper.decoder.embed_tokens.weight"
-        if is_kept:  # only the new tokens learn there, and those start at random
-            rate = train.head_learning_rate
-        decay = train.weight_decay if parameter.dim() > 1 and not is_kept else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
-        ],
-        betas=(0.9, 0.98),
-        eps=1e-8,
-        fused=True,  # one pass over the weights
-    )
-
-
-Autocast = Callable[[], AbstractContextManager[Any]]
-"""Opens the context in which a step computes its loss."""
-
-
-def _set_up(config: Config, network: SpeechReNetwork, report: OnMessage) -> tuple[Any, Autocast, torch.optim.AdamW]:
-    """Accelerator, precision and optimizer, with the network on its device. Raises :class:`ConfigError` if the machine
-    cannot.
-    """
-    from accelerate import Accelerator
-    from accelerate.utils import is_bf16_available
-
-    train = config.train
-    precision = choose_precision(train.precision, choose_device(train.device))
-    if train.precision == "auto":
-        report(f"train.precision auto: {'bfloat16' if precision == 'bf16' else 'float32'} is faster here")
-    if precision == "bf16" and not is_bf16_available():
-        raise ConfigError(
-            f"train.precision bf16 on train.device {train.device}: the device has no bfloat16; use no or auto"
-        )
-    # Precision is left to autocast: accelerate's is the process's for good, and the next run in it may want another.
-    accelerator = Accelerator(mixed_precision="no", cpu=train.device == "cpu")
-    if accelerator.num_processes > 1:
-        raise ConfigError("training runs in one process; start it with speechre train, not with accelerate launch")
-    network.to(accelerator.device if train.device in ("auto", "cpu") else train.device)
-    autocast = nullcontext if precision == "no" else partial(torch.autocast, network.device.type, torch.bfloat16)
-    return accelerator, autocast, make_optimizer(network, config)
 
 
 def run_training(
@@ -110,13 +52,11 @@ def run_training(
     save before they stop; after ``kill -9`` the last ``train.save_every`` steps are repeated.
     """
     keep_freed_memory()
-    accelerator, autocast, optimizer = _set_up(config, network, report)
-    if teacher is not None:
-        teacher.to(network.device)
+    learner = Learner(config, network, sequencer, teacher, report)
     start = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     progress = Progress(0, {})
     if resume:
-        progress = load_state(folder / "checkpoint", network, optimizer, config)
+        progress = load_state(folder / "checkpoint", network, learner.optimizer, config)
         report(f"resuming after step {progress.step}")
     keep_best = None if evaluate is None else _BestModel(folder / "best", progress.best, evaluate, sequencer, config)
     clock = _Clock(progress.step)
@@ -129,11 +69,10 @@ def run_training(
     ):
         for step in range(progress.step, config.train.steps):
             clock.start_step()
-            loss, norm = _train_step(
-                accelerator, autocast, network, optimizer, next(samples_of), sequencer, config, step, teacher
-            )
+            loss, norm = learner.step(next(samples_of), step)
             done = step + 1
-            row = _metrics_row(done, loss, norm, config, clock.step_s())
+            rate = config.train.learning_rate * learner.rate_factor(step)
+            row = _metrics_row(done, loss, norm, rate, clock.step_s())
             is_last = done == config.train.steps
             if keep_best is not None and (done % config.train.eval_every == 0 or is_last):
                 row |= keep_best(network, done)
@@ -142,7 +81,7 @@ def run_training(
                 report(_progress_line(row, config.train.steps, clock.seconds_per_step(done)))
             if done % config.train.save_every == 0 or is_last or stopper.asked:
                 best = progress.best if keep_best is None else keep_best.best
-                save_state(folder / "checkpoint", network, optimizer, Progress(done, best), config)
+                save_state(folder / "checkpoint", network, learner.optimizer, Progress(done, best), config)
             if stopper.asked:
                 report(f"stopped after step {done}; continue with --resume")
                 raise KeyboardInterrupt
@@ -201,7 +140,7 @@ class _Clock:
         return (time.monotonic() - self._started) / (done - self._first_step)
 
 
-def _metrics_row(done: int, loss: Loss, norm: float, config: Config, seconds: float) -> dict[str, Any]:
+def _metrics_row(done: int, loss: Loss, norm: float, rate: float, seconds: float) -> dict[str, Any]:
     """One line of metrics.jsonl, before any dev scores."""
     return {
         "step": done,
@@ -210,7 +149,7 @@ def _metrics_row(done: int, loss: Loss, norm: float, config: Config, seconds: fl
         "transcript_loss": loss.transcript.item(),
         "relation_loss": loss.relations.item(),
         "gradient_norm": norm,
-        "learning_rate": config.train.learning_rate * _rate_factor(done - 1, config),
+        "learning_rate": rate,
         "seconds": seconds,
     }
 
@@ -236,43 +175,6 @@ def interpolate(network: SpeechReNetwork, start: Mapping[str, Tensor], sequencer
 def save_model(folder: Path, network: SpeechReNetwork, sequencer: Sequencer, config: Config) -> None:
     """The network as a model folder, in float16: half the size, and inference differs by less than its own noise."""
     save_checkpoint(folder, network, sequencer.tokenizer, sequencer.schema, config, torch.float16)
-
-
-def _train_step(
-    accelerator: Any,
-    autocast: Autocast,
-    network: SpeechReNetwork,
-    optimizer: torch.optim.Optimizer,
-    samples: list[Sample],
-    sequencer: Sequencer,
-    config: Config,
-    step: int,
-    teacher: Teacher | None,
-) -> tuple[Loss, float]:
-    network.train()
-    factor = _rate_factor(step, config)
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
-    optimizer.zero_grad(set_to_none=True)
-    with autocast():
-        loss = compute_loss(network, samples, sequencer, config, teacher)
-    if not torch.isfinite(loss.total):
-        raise TrainingError(f"the loss of step {step + 1} is {loss.total.item()}{_advice(samples)}")
-    accelerator.backward(loss.total)
-    norm = float(accelerator.clip_grad_norm_(network.parameters(), config.train.max_grad_norm))
-    if not math.isfinite(norm):  # one such step and all weights are lost
-        raise TrainingError(f"the gradient of step {step + 1} is {norm}{_advice(samples)}")
-    optimizer.step()
-    return loss, norm
-
-
-def _rate_factor(step: int, config: Config) -> float:
-    return rate_factor(step, config.train.steps, config.train.warmup_steps)
-
-
-def _advice(samples: Sequence[Sample]) -> str:
-    ids = ", ".join(sample.example.id for sample in samples)
-    return f" (utterances {ids}); start a new run with a lower train.learning_rate or with train.precision no"
 
 
 def _progress_line(row: dict[str, Any], steps: int, seconds_per_step: float) -> str:
