@@ -64,5 +64,17 @@ class CheckpointError(SpeechreError):
     """A model folder that is missing, partial, corrupt or made for something else."""
 
 
+class MissingFileError(DataError, UsageError):
+    """A file of data that is not there, or is a folder: a wrong argument, and no finding in any data."""
+
+
+class UnknownModelError(CheckpointError, UsageError):
+    """What is neither a model folder nor a shipped model's name."""
+
+
+class UnknownSchemaError(SchemaError, UsageError):
+    """What is neither a schema's file nor a built-in schema's name."""
+
+
 class TrainingError(SpeechreError):
     """A training that cannot go on: its loss or its gradient is no longer a number."""

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from speechre.errors import SchemaError
+from speechre.errors import SchemaError, UnknownSchemaError
 from speechre.schema import Schema
 from speechre.strict_yaml import load_yaml
 
@@ -351,7 +351,7 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
         return SCHEMAS[text]
     path = Path(text)
     if not os.path.isfile(path):
-        raise SchemaError(
+        raise UnknownSchemaError(
             f'no schema "{text}": it is neither a file nor one of {", ".join(SCHEMAS)}; give one of these '
             "names or a YAML file with name, entity_types and relation_types"
         )

@@ -165,7 +165,7 @@ def test_errors_are_one_line(
     engines = script("engines")
     assert engines.main(["--sides", "whisperx*"]) == 2
     assert capsys.readouterr().err == 'engines: no row is called "whisperx*"; --list prints their names\n'
-    assert engines.main([str(tmp_path / "none.jsonl"), "--sides", "speechre greedy"]) == 1
+    assert engines.main([str(tmp_path / "none.jsonl"), "--sides", "speechre greedy"]) == 2
     assert "no such file" in capsys.readouterr().err
     monkeypatch.setattr(engines, "PACKAGES", {"faster-whisper": ("no_such_package",)})
     assert engines.main(["--sides", "faster*"]) == 2

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechre import errors
 from speechre.cli import main
 from tests.conftest import MakeSound, noise
 
@@ -265,7 +266,7 @@ def test_a_name_that_no_file_can_have(
     places = {"LONG": LONG, "SOUND": make_sound(), "GOLD": manifest, "OUT": tmp_path / "out", "MODEL": tiny_model_dir}
     assert main([str(places.get(word, word)) for word in command.split()]) in (1, 2)
     name = capsys.readouterr().err.splitlines()[-1].split(": ")[0]
-    assert name in ("UsageError", "ConfigError", "DataError", "AudioError", "CheckpointError", "SchemaError")
+    assert issubclass(getattr(errors, name), errors.SpeechreError)
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", ""])
@@ -281,6 +282,6 @@ def test_a_manifest_that_is_not_there(
         ["data", "import", "speechre-json", path, "--output", str(tmp_path / "out.jsonl")],
     ]
     for command in commands:
-        assert main(command) == 1
+        assert main(command) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("DataError: ")
+        assert line.startswith("MissingFileError: ")

@@ -73,7 +73,7 @@ def test_nothing_found_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("options", "error"),
     [
         (["--split", "train"], "DataError: {dir}: there is no train.tsv; it has the splits validated"),
-        (["--schema", "none"], 'SchemaError: no schema "none"'),
+        (["--schema", "none"], 'UnknownSchemaError: no schema "none"'),
         (["--max-duration", "0"], 'UsageError: argument --max-duration: got "0", expected seconds above 0'),
         (["--max-per-speaker", "-1"], 'UsageError: argument --max-per-speaker: got "-1"'),
         (["--output", "{dir}/validated.tsv"], "UsageError: {dir}/validated.tsv: would replace the input"),

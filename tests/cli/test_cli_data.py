@@ -108,9 +108,9 @@ def test_warnings_alone_are_no_findings(manifest: Path, capsys: pytest.CaptureFi
 
 
 def test_an_unknown_schema(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "validate", str(manifest), "--schema", "none"]) == 1
+    assert main(["data", "validate", str(manifest), "--schema", "none"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith('SchemaError: no schema "none"')
+    assert line.startswith('UnknownSchemaError: no schema "none"')
 
 
 def test_import_replaces_none_of_its_inputs(

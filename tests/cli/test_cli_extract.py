@@ -291,8 +291,8 @@ def test_a_failed_run_leaves_the_old_output(
 ) -> None:
     output = tmp_path / "out.jsonl"
     output.write_text("old")
-    assert main(["extract", str(make_sound()), "--model", str(tmp_path / "none"), "--output", str(output)]) == 1
-    assert capsys.readouterr().err.startswith("CheckpointError: ")
+    assert main(["extract", str(make_sound()), "--model", str(tmp_path / "none"), "--output", str(output)]) == 2
+    assert capsys.readouterr().err.startswith("UnknownModelError: ")
     assert output.read_text() == "old"
     assert not list(tmp_path.glob(".*"))
 
@@ -368,8 +368,8 @@ def test_no_recording_is_replaced_by_its_extraction(
 
 
 def test_an_empty_model_is_not_the_default(make_sound: MakeSound, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["extract", str(make_sound()), "--model", ""]) == 1
-    assert capsys.readouterr().err.startswith('CheckpointError: model "" is neither a folder nor a shipped model')
+    assert main(["extract", str(make_sound()), "--model", ""]) == 2
+    assert capsys.readouterr().err.startswith('UnknownModelError: model "" is neither a folder nor a shipped model')
 
 
 def test_orders_that_the_model_has_not_learned(

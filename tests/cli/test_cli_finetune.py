@@ -23,14 +23,14 @@ __all__ = ["bert_dir", "credulous_reader", "schema_file", "start_dir", "write_do
 @pytest.mark.parametrize(
     ("faulty", "code", "named"),
     [
-        ({"--schema": "no.yaml"}, 1, 'no schema "no.yaml"'),
+        ({"--schema": "no.yaml"}, 2, 'no schema "no.yaml"'),
         ({"--output": "."}, 2, "is there already"),
         ({"--output": "file/out"}, 2, "cannot be made"),
         ({"--steps": "0"}, 2, "expected a whole number from 1 on"),
-        ({"--dev": "no.jsonl"}, 1, "no.jsonl"),
+        ({"--dev": "no.jsonl"}, 2, "no.jsonl"),
         ({"manifest": "few.jsonl"}, 1, "3 utterances; expected 10 or more"),
         ({"manifest": "empty.jsonl"}, 1, "1 error, listed above; nothing was trained"),
-        ({"manifest": "no.jsonl"}, 1, "no.jsonl"),
+        ({"manifest": "no.jsonl"}, 2, "no.jsonl"),
         ({"--schema": "conll04"}, 1, "errors, listed above; nothing was trained"),
         ({"--dev": "pets.jsonl"}, 1, "stands in pets.jsonl too (12 such ids); make them differ"),
         ({"--device": "cuda:99"}, 2, 'device "cuda:99"'),
@@ -64,7 +64,7 @@ def test_an_unknown_model_is_named(
     write_domain: WriteDomain, schema_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["finetune", str(write_domain()), "--schema", str(schema_file), "--output", str(tmp_path / "out")]
-    assert main([*command, "--from", "nobody"]) == 1
+    assert main([*command, "--from", "nobody"]) == 2
     assert 'model "nobody"' in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out.work").exists()  # so that the corrected command can be given at once
 

@@ -341,8 +341,8 @@ def test_disagreement_is_no_failure_unless_one_says_so(two: list[str], capsys: C
 Fault = tuple[str, int, str]
 FAULTS: list[Fault] = [
     ("to-label-studio GOLD", 2, "--output"),
-    ("to-label-studio GONE --output DIR", 1, "no such file"),
-    ("to-label-studio GOLD --output DIR --schema none", 1, 'no schema "none"'),
+    ("to-label-studio GONE --output DIR", 2, "no such file"),
+    ("to-label-studio GOLD --output DIR --schema none", 2, 'no schema "none"'),
     ("to-label-studio GOLD --output DIR --schema retacred", 1, 'it has the type "Loc"'),
     ("to-label-studio GOLD --output DIR --audio-root DIR", 2, "does not lie under"),
     ("to-label-studio GOLD --output DIR --audio-root DIR --cut-audio", 2, "leave --audio-root out"),

@@ -44,7 +44,7 @@ def test_help_says_of_each_command_what_its_own_parser_says() -> None:
 
 
 def test_the_program_says_what_the_command_returns() -> None:
-    for arguments, code in ((["--version"], 0), (["extract"], 2), (["data", "validate", "missing.jsonl"], 1)):
+    for arguments, code in ((["--version"], 0), (["extract"], 2), (["data", "validate", "missing.jsonl"], 2)):
         done = subprocess.run([sys.executable, "-m", "speechre", *arguments], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (code, f"speechre {speechre.__version__}\n" if code == 0 else "")
         assert bool(done.stderr) == (code != 0)

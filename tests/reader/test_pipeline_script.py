@@ -161,5 +161,5 @@ def test_a_long_recording_is_transcribed_in_parts(
 
 def test_errors_are_one_line(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "none.jsonl")
-    assert script.main(["predict", missing, "--model", "none", "--output", str(tmp_path / "p.jsonl")]) == 1
+    assert script.main(["predict", missing, "--model", "none", "--output", str(tmp_path / "p.jsonl")]) == 2
     assert capsys.readouterr().err == f"pipeline: {missing}: no such file; check the path\n"

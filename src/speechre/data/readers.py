@@ -21,7 +21,7 @@ from speechre.audio_files import SUFFIXES
 from speechre.data.formats.carry import FIELD, from_carry
 from speechre.data.formats.rows import json_items, with_other_keys
 from speechre.data.record import Fault, is_number, only_place, record_faults
-from speechre.data.store import PathLike, read_json, to_dict
+from speechre.data.store import PathLike, read_json, to_dict, unreadable
 from speechre.errors import DataError
 from speechre.schema import Schema, strip_brackets
 from speechre.schemas import SCHEMAS
@@ -284,9 +284,9 @@ def _read_spoken(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from error
+    except csv.Error as error:
         raise DataError(f"{path}: cannot be read as a table: {error}") from error
     out: dict[str, dict[str, str]] = {}
     for line, row in enumerate(rows, start=2):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeAlias
 
 from speechre.data.record import ENTITY_KEYS, Fault, record_faults, record_id
-from speechre.errors import DataError, UsageError
+from speechre.errors import DataError, MissingFileError, UsageError
 from speechre.types import AudioRef, Entity, Relation, Utterance
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -167,12 +167,19 @@ def scan_lines(path: Path) -> Iterator[tuple[int, str | Fault]]:
                 except UnicodeDecodeError as error:
                     reason = f"not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
                     yield line, Fault("not-utf8", reason)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: this is a folder; expected a JSON-lines file (.jsonl)") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What to raise for a file that could not be read as text."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFileError(f"{path}: no such file; check the path")
+    if isinstance(error, IsADirectoryError):
+        return MissingFileError(f"{path}: this is a folder; name a file in it")
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8")
+    return DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def parse_json(content: str) -> Any:
@@ -190,13 +197,11 @@ def parse_json(content: str) -> Any:
 def read_json(path: Path) -> Any:
     """A file that is one JSON value. Raises :class:`DataError` on one that is missing, unreadable or not JSON."""
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+        content = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    try:
+        return parse_json(content)
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
 

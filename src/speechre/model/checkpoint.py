@@ -25,7 +25,7 @@ from torch import Tensor
 
 from speechre.config import Config
 from speechre.digests import file_sha256
-from speechre.errors import CheckpointError, SpeechreError
+from speechre.errors import CheckpointError, SpeechreError, UnknownModelError
 from speechre.model.adapter import Adapter, load_adapter, save_adapter
 from speechre.model.backbone import sinusoids
 from speechre.model.blank import blank_modules
@@ -166,7 +166,7 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 def model_folder(name_or_path: str) -> Path:
     """A shipped model's name or a folder's path to the folder.
 
-    Raises :class:`CheckpointError` listing the shipped names.
+    Raises :class:`UnknownModelError` listing the shipped names.
     """
     shipped = PRETRAINED_DIR / name_or_path
     if re.fullmatch(r"\w[\w.-]*", name_or_path) and os.path.isfile(shipped / "config.json"):
@@ -176,7 +176,7 @@ def model_folder(name_or_path: str) -> Path:
         return path
     known = ", ".join(sorted(p.name for p in PRETRAINED_DIR.glob("*/") if (p / "config.json").is_file())) or "none"
     what = "is a file, not a model folder" if os.path.isfile(path) else "is neither a folder nor a shipped model"
-    raise CheckpointError(f'model "{name_or_path}" {what}; shipped models: {known}')
+    raise UnknownModelError(f'model "{name_or_path}" {what}; shipped models: {known}')
 
 
 def load_checkpoint(name_or_path: str, device: str = "cpu") -> Checkpoint:

@@ -35,7 +35,7 @@ from speechre.data.formats.recordings import embedded, is_written, safe_name, wi
 from speechre.data.formats.rows import number_at, optional_text, with_other_keys
 from speechre.data.formats.table import ExportOptions, Imported, ImportOptions
 from speechre.data.store import from_dict, to_dict
-from speechre.errors import AudioError, DataError, UsageError
+from speechre.errors import AudioError, DataError, MissingFileError, UsageError
 from speechre.types import AudioRef, Utterance
 
 ROWS_A_GROUP = 100
@@ -338,7 +338,7 @@ def _files(source: Path) -> list[tuple[str | None, Path]]:
     if os.path.isfile(source):
         return [(_split_of(source), source)]
     if not os.path.isdir(source):
-        raise DataError(f"{source}: no such file or folder; expected Parquet files")
+        raise MissingFileError(f"{source}: no such file or folder; expected Parquet files")
     files = sorted(p for p in source.rglob("*") if p.suffix in (".parquet", ".arrow") and not p.name.startswith("."))
     if not files:
         raise DataError(f"{source}: holds no .parquet or .arrow file")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechre.data.record import is_number
-from speechre.data.store import parse_json
+from speechre.data.store import parse_json, unreadable
 from speechre.errors import DataError
 from speechre.types import Utterance
 
@@ -21,12 +21,8 @@ def read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(path, error) from error
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
