@@ -21,7 +21,7 @@ _RANGES: tuple[tuple[str, _Fits, tuple[str, ...]], ...] = (
         lambda value: value >= 1,
         (
             *("train.steps", "train.batch_size", "train.eval_every", "train.eval_utterances", "train.save_every"),
-            *("decode.max_new_tokens", "decode.min_votes"),
+            *("decode.max_new_tokens", "decode.max_transcript_tokens", "decode.min_votes"),
         ),
     ),
     (
@@ -30,8 +30,7 @@ _RANGES: tuple[tuple[str, _Fits, tuple[str, ...]], ...] = (
         (
             *("train.encoder_learning_rate", "train.head_learning_rate", "train.warmup_steps", "train.weight_decay"),
             *("train.transcript_weight", "train.relation_weight", "train.frozen_encoder_layers", "train.lora_rank"),
-            *("decode.max_transcript_tokens", "augment.time_masks", "augment.time_mask_s", "augment.mel_masks"),
-            "augment.mel_mask_bins",
+            *("augment.time_masks", "augment.time_mask_s", "augment.mel_masks", "augment.mel_mask_bins"),
         ),
     ),
     ("more than 0", lambda value: value > 0, ("train.learning_rate", "train.max_grad_norm")),

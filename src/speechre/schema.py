@@ -13,6 +13,8 @@ from typing import Any
 from speechre.errors import SchemaError
 
 _NAME = re.compile(r"[^\s<>|]+")
+RESERVED = frozenset({"head_entity", "tail_entity", "relation_type", "relation_type_padding_token"})
+"""Names of what a model writes between types, so none of a type: the published models' own tokens."""
 
 
 def strip_brackets(label: str) -> str:
@@ -51,6 +53,10 @@ class Schema:
                         f'schema "{self.name}": {kind} is called "{name}", which is no valid name; '
                         'expected no white space, "<", ">" or "|"'
                     )
+                if name in RESERVED:
+                    raise SchemaError(
+                        f'schema "{self.name}": {kind} is called "{name}", which is a token of every model; rename it'
+                    )
             if len(set(names)) != len(names):
                 raise SchemaError(f'schema "{self.name}": {kind} stands twice in {list(names)}; write each once')
         both = set(self.entity_types) & set(self.relation_types)
@@ -61,6 +67,11 @@ class Schema:
             for head_type, tail_type in pairs:
                 self.check_entity(head_type)
                 self.check_entity(tail_type)
+        for name, words in self.words.items():
+            if not isinstance(words, str) or not words.strip():
+                raise SchemaError(
+                    f'schema "{self.name}": words of "{name}" are {words!r}; expected plain words, as in Peop: person'
+                )
         for label, types in self.ner_labels.items():
             if not types:
                 raise SchemaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from speechre.errors import DataError
 from speechre.finetune.plan import Plan, num_dev
 from speechre.finetune.prepare import check_data, make_parts
 from speechre.schemas import load_schema
+from speechre.types import AudioRef
+from tests.conftest import MakeSound
 from tests.finetune.conftest import WriteDomain
 
 
@@ -99,10 +102,18 @@ def test_every_fault_is_told_at_once(write_domain: WriteDomain, schema_file: Pat
     assert odd.endswith("(1 more such warnings)")
 
 
-def test_few_and_no_utterances(write_domain: WriteDomain, schema_file: Path, tmp_path: Path) -> None:
+def test_few_and_no_utterances(
+    write_domain: WriteDomain, schema_file: Path, tmp_path: Path, make_sound: MakeSound
+) -> None:
     check_data(plan_of(write_domain("ten.jsonl", 10), schema_file), lambda line: None)
     with pytest.raises(DataError, match="9 utterances; expected 10 or more"):
         check_data(plan_of(write_domain("nine.jsonl", 9), schema_file), lambda line: None)
+    some = read_manifest(write_domain("some.jsonl", 12))
+    long = str(make_sound("long.wav", 31.0))
+    some = [replace(u, audio=AudioRef(long)) if n < 4 else u for n, u in enumerate(some)]
+    write_manifest(tmp_path / "some.jsonl", some)
+    with pytest.raises(DataError, match=r"8 utterances of 30 s at most \(4 longer ones; cut them\); expected 10"):
+        check_data(plan_of(tmp_path / "some.jsonl", schema_file), lambda line: None)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(DataError, match="1 error"):
         check_data(plan_of(tmp_path / "empty.jsonl", schema_file), lambda line: None)

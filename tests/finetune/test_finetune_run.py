@@ -106,6 +106,41 @@ def test_a_stopped_run_repeats_no_finished_stage(plan: Plan, monkeypatch: pytest
     assert load_checkpoint(str(plan.output)).model_id == outcome["model"]
     with pytest.raises(UsageError, match="no run to resume"):
         finetune(plan, resume=True)
+    with pytest.raises(UsageError, match="is there already"):
+        finetune(plan)
+
+
+def test_a_run_stopped_in_training_goes_on_from_another_folder(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("speechre.train.loop._save_results", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(replace(plan, output=Path("models/pets")))
+    monkeypatch.chdir("/")
+    finetune(plan, resume=True)
+    assert load_checkpoint(str(plan.output)).name == "pets"
+
+
+def test_a_run_stopped_behind_the_arrival_of_its_model_is_cleared_away(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_remove_work", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(plan)
+    assert plan.output.is_dir()
+    assert plan.work.is_dir()
+    with pytest.raises(ConfigError, match="another seed"):
+        finetune(replace(plan, seed=2), resume=True)
+    outcome = finetune(plan, resume=True)
+    assert outcome == json.loads((plan.output / "finetune.json").read_text())
+    assert not plan.work.exists()
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_folders_beside_the_output_stay(plan: Plan, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from speechre.linearize import Piece
 from speechre.model.sequence import IGNORE, Branch, Packed, Sequencer, new_tokens, pack
 from speechre.orders import ORDERS
-from speechre.schema import Schema
+from speechre.schema import RESERVED, Schema, strip_brackets
 from speechre.schemas import CONLL04
 from speechre.types import Entity, Triplet
 from tests.tiny import tiny_network
@@ -234,3 +234,8 @@ def test_an_entity_that_is_part_of_a_token_has_no_spelling() -> None:
     ids = sequencer.text_ids(text)
     assert sequencer.spellings(ids, [Entity("nb", "Loc", start=1, end=3)]) == {}
     assert sequencer.spellings(ids, [Entity("things", "Loc")]) == {}
+
+
+def test_no_type_is_called_like_a_token_of_the_structure() -> None:
+    others = {strip_brackets(token) for token in new_tokens(CONLL04)} - {*CONLL04.entity_types, *CONLL04.relation_types}
+    assert {name for name in others if "|" not in name} == RESERVED

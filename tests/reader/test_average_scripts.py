@@ -47,6 +47,9 @@ def test_models_meet_half_way_and_go_back_to_their_backbone(
     tiny.network.load_state_dict(before)  # other tests share it
     assert run("average-models", *folders, "--encoder", 0, "--output", tmp_path / "mean") == 0, capsys.readouterr().err
     mean = load_checkpoint(str(tmp_path / "mean")).network.state_dict()
+    for share in ("1.5", "nan"):
+        assert run("average-models", *folders, "--encoder", share, "--output", tmp_path / "odd") == 2
+        assert "train.encoder_interpolation" in capsys.readouterr().err
     head = next(name for name in before if name.startswith("relation_head.") and before[name].dim() > 1)
     torch.testing.assert_close(mean[head], before[head] + 0.125, atol=2e-3, rtol=2e-3)  # float16
     torch.testing.assert_close(mean[WORDS], before[WORDS] + 0.125, atol=2e-3, rtol=2e-3)

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from speechre.finetune.plan import Plan
     from speechre.schemas import load_schema
 
-    if args.output.exists():
+    if args.output.exists() and not args.resume:
         raise UsageError(f"{args.output} is there already; choose another --output")
     plan = Plan(
         manifest=args.manifest,

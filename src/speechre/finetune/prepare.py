@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from speechre.data.audio_findings import MAX_UTTERANCE_S
 from speechre.data.leaks import find_leaks
 from speechre.data.split import split_utterances
 from speechre.data.store import read_manifest
@@ -35,9 +36,10 @@ class Parts:
 def check_data(plan: Plan, report: OnMessage) -> None:
     """Validate the manifests against the schema and report every fault, warnings counted by their code.
 
-    Raises :class:`DataError` on an error in them, on an utterance without a recording and on too few utterances.
+    Raises :class:`DataError` on an error in them, on an utterance without a recording and on too few utterances, those
+    that are too long for the speech half not counted.
     """
-    num_errors = 0
+    num_errors = num_long = 0
     for path in (plan.manifest, *(() if plan.dev is None else (plan.dev,))):
         issues = validate_manifest(path, plan.schema)
         # Without a recording nothing can be heard: a warning elsewhere, an error here.
@@ -46,13 +48,16 @@ def check_data(plan: Plan, report: OnMessage) -> None:
             report(str(replace(issue, severity="error")))
         _report_warnings([issue for issue in issues if issue not in errors], report)
         num_errors += len(errors)
+        if path == plan.manifest and plan.speech:
+            num_long = sum(issue.code == "long-audio" for issue in issues)
     if num_errors:
         where = plan.manifest if plan.dev is None else f"{plan.manifest} and {plan.dev}"
         what = "1 error" if num_errors == 1 else f"{num_errors} errors"
         raise DataError(f"{where}: {what}, listed above; nothing was trained. Correct them, then start again")
-    count = len(read_manifest(plan.manifest))
+    count = len(read_manifest(plan.manifest)) - num_long
     if count < MIN_UTTERANCES:
-        raise DataError(f"{plan.manifest}: {count} utterances; expected {MIN_UTTERANCES} or more to learn from")
+        long = f" of {MAX_UTTERANCE_S:g} s at most ({num_long} longer ones; cut them)" if num_long else ""
+        raise DataError(f"{plan.manifest}: {count} utterances{long}; expected {MIN_UTTERANCES} or more to learn from")
 
 
 def _report_warnings(warnings: Sequence[Issue], report: OnMessage) -> None:

@@ -30,6 +30,7 @@ from speechre.reader.folder import load_text_model
 from speechre.types import Utterance
 
 _MARK = "plan.json"
+_OUTCOME = "finetune.json"
 
 
 class _Stages:
@@ -61,6 +62,9 @@ def finetune(plan: Plan, report: OnMessage = lambda line: None, *, resume: bool 
     ``resume`` is off, or none and it is on, or when either folder cannot be written or holds something else, and
     :class:`ConfigError` when it is another plan's run.
     """
+    if resume and (outcome := _arrived(plan)) is not None:
+        report(f"{plan.output} is whole already")
+        return outcome
     start = _begin(plan, resume)
     work, stages = plan.work, _Stages(plan.work, report)
     stages.run("prepare", "splitting the data", lambda: _write_parts(plan, report))
@@ -92,8 +96,26 @@ def finetune(plan: Plan, report: OnMessage = lambda line: None, *, resume: bool 
     return outcome
 
 
+def _arrived(plan: Plan) -> dict[str, Any] | None:
+    """The outcome of a run that was stopped between its model's arrival and the end of its work folder."""
+    if not (plan.output / _OUTCOME).is_file():
+        return None
+    _check_work(plan, resume=True)
+    _remove_work(plan)
+    outcome: dict[str, Any] = read_json(plan.output / _OUTCOME)
+    return outcome
+
+
+def _remove_work(plan: Plan) -> None:
+    shutil.rmtree(os.path.realpath(plan.work))
+    if plan.work.is_symlink():
+        plan.work.unlink()
+
+
 def _begin(plan: Plan, resume: bool) -> Checkpoint:
     """The model to start from, once nothing is in the way; the work folder is there and says whose run it is."""
+    if plan.output.exists():
+        raise UsageError(f"{plan.output} is there already; choose another --output")
     _check_work(plan, resume)
     prepare_place(plan.output)
     choose_device(plan.device)
@@ -208,12 +230,10 @@ def _finish(plan: Plan, outcome: Mapping[str, Any], dev: list[Utterance]) -> dic
     found = {"model": model.model_id, **outcome, "stages_s": seconds, "after": summary(answers)}
     found["machine"] = describe_machine()
     write_atomically(folder / "README.md", model_card(plan, found))
-    write_atomically(folder / "finetune.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(folder / _OUTCOME, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     if plan.output.exists():
         raise DataError(f"{plan.output} came into being meanwhile; the model lies in {folder}")
     with replaced_folder(plan.output) as building:
         shutil.copytree(folder, building, dirs_exist_ok=True)  # not moved: the work folder may link to another disk
-    shutil.rmtree(os.path.realpath(plan.work))
-    if plan.work.is_symlink():
-        plan.work.unlink()
+    _remove_work(plan)
     return found

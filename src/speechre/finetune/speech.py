@@ -72,13 +72,15 @@ def speech_config(start: Config, plan: Plan, num_utterances: int, manifests: Seq
         seed=plan.seed,
         device=plan.device,
     )
-    data = DataConfig(tuple(map(str, manifests)), schema=str(schema), text_style=start.data.text_style)
+    # Resolved: a run that was stopped goes on from any folder, and however the output is spelled.
+    paths = tuple(str(path.resolve()) for path in manifests)
+    data = DataConfig(paths, schema=str(schema.resolve()), text_style=start.data.text_style)
     return replace(start, name=plan.model_name, data=data, train=train, decode=decode)
 
 
 def train_speech(config: Config, grown: Path, folder: Path, report: OnMessage) -> Path:
     """Train the ``grown`` model as ``config`` says and return the model's folder; a run that was stopped goes on."""
-    config = replace(config, model=replace(config.model, start_from=str(grown)))
+    config = replace(config, model=replace(config.model, start_from=str(grown.resolve())))
     is_begun = find_state(folder / "checkpoint") is not None
     return start_training(config, folder, resume=is_begun, report=report)
 
