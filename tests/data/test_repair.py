@@ -59,6 +59,7 @@ def repair(tmp_path: Path, *lines: object, raw: bytes = b"") -> tuple[list[Chang
     ("given", "code"),
     [
         (with_entity(type="<Peop>"), "bracketed-type"),
+        (record(relations=[{"head": "e0", "tail": "e1", "type": "<Live_In>"}]), "bracketed-type"),
         (with_entity(start=4, end=13), "offset-mismatch"),
         (with_entity(start=4), "offset-mismatch"),
         (with_entity(start=90, end=99), "bad-span"),

@@ -119,6 +119,7 @@ def with_entity(**changes: Any) -> dict[str, Any]:
         (line(audio={"path": "good.wav", "duration_s": 0}), "bad-window"),
         (with_entity(start=0, end=900), "bad-span"),
         (with_entity(type="<Peop>"), "bracketed-type"),
+        (line(relations=[("e0", "<Kill>", "e0")]), "bracketed-type"),
         (with_entity(id="e1"), "duplicate-entity-id"),
         (with_entity(type="Person"), "unknown-entity-type"),
         (with_entity(end_s=-1), "bad-time"),

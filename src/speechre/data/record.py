@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from speechre.schema import strip_brackets
+
 KEYS = ("id", "audio", "text", "split", "speaker", "entities", "relations", "extra")
 AUDIO_KEYS = ("path", "start_s", "duration_s")
 ENTITY_KEYS = ("id", "text", "type", "start", "end", "start_s", "end_s")
@@ -110,11 +112,8 @@ def _entity_list_faults(entities: Iterable[object], text: str) -> list[Fault]:
         faults += _unknown_faults(entity, ENTITY_KEYS, where)
         for key in ("id", "text", "type"):
             faults += _string_faults(entity, key, where, is_required=True)
-        kind, entity_id = entity.get("type"), entity.get("id")
-        if isinstance(kind, str) and len(kind) > 2 and kind[0] == "<" and kind[-1] == ">":
-            faults.append(
-                Fault("bracketed-type", f'{where} has type "{kind}"; write it without brackets: "{kind[1:-1]}"')
-            )
+        faults += _bracket_faults(entity, where)
+        entity_id = entity.get("id")
         if isinstance(entity_id, str) and entity_id in seen:
             faults.append(
                 Fault(
@@ -126,6 +125,14 @@ def _entity_list_faults(entities: Iterable[object], text: str) -> list[Fault]:
             seen.add(entity_id)
         faults += _span_faults(entity, where, text)
     return faults
+
+
+def _bracket_faults(entity_or_relation: Mapping[str, Any], where: str) -> list[Fault]:
+    kind = entity_or_relation.get("type")
+    if not isinstance(kind, str) or strip_brackets(kind) == kind:
+        return []
+    bare = strip_brackets(kind)
+    return [Fault("bracketed-type", f'{where} has type "{kind}"; write it without brackets: "{bare}"')]
 
 
 def _span_faults(entity: Mapping[str, Any], where: str, text: str) -> list[Fault]:
@@ -173,6 +180,7 @@ def _relation_list_faults(relations: Iterable[object], entities: Iterable[object
         faults += _unknown_faults(relation, RELATION_KEYS, where)
         for key in RELATION_KEYS:
             faults += _string_faults(relation, key, where, is_required=True)
+        faults += _bracket_faults(relation, where)
         for key in ("head", "tail"):
             target = relation.get(key)
             if isinstance(target, str) and target and target not in ids:

@@ -86,6 +86,9 @@ def repair_record(record: _Record) -> Iterator[_Changed]:
         if isinstance(relations, list):
             yield from _merge_entities(entities, relations)
     if isinstance(relations, list):
+        for number, relation in enumerate(relations):
+            if isinstance(relation, dict):
+                yield from _strip_type(relation, f"relation {number}")
         yield from _drop_repeated_relations(relations)
 
 
@@ -131,15 +134,20 @@ def _keep_unknown_keys(record: _Record) -> Iterator[_Changed]:
 
 def _repair_entity(entity: _Record, text: str) -> Iterator[_Changed]:
     name = f'entity "{entity.get("id")}"'
-    kind, said = entity.get("type"), entity.get("text")
-    if isinstance(kind, str) and strip_brackets(kind) != kind:
-        entity["type"] = strip_brackets(kind)
-        yield "bracketed-type", f'{name}: type "{kind}" written as "{entity["type"]}"'
+    yield from _strip_type(entity, name)
+    said = entity.get("text")
     if not isinstance(said, str) or not said.strip():
         return
     if said != said.strip():
         yield _trim(entity, said, name, text)
     yield from _place(entity, name, text)
+
+
+def _strip_type(entity_or_relation: _Record, name: str) -> Iterator[_Changed]:
+    kind = entity_or_relation.get("type")
+    if isinstance(kind, str) and strip_brackets(kind) != kind:
+        entity_or_relation["type"] = strip_brackets(kind)
+        yield "bracketed-type", f'{name}: type "{kind}" written as "{strip_brackets(kind)}"'
 
 
 def _trim(entity: _Record, said: str, name: str, text: str) -> _Changed:
